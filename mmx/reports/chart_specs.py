@@ -18,8 +18,14 @@ PLAIN, INK, SOFT, LINE = "var(--plain)", "var(--ink)", "var(--soft)", "var(--lin
 MORE, LESS = "var(--more)", "var(--less)"
 """Colours of what is above and below zero."""
 GROUND = "var(--ground)"
+AT_END = {"value": {"expr": "width"}}
+"""The right end of an axis."""
 CURVES_HEIGHT = 190
-ROW_HEIGHT = 24
+ROW_HEIGHT, TALL_ROW_HEIGHT = 24, 40
+LONG_NAME = 14
+"""Letters of a name that has room before its row also on a narrow screen."""
+INTERVAL_LIMIT = 10
+"""An interval is cut at this multiple of the largest value, and ends in an arrow there."""
 LETTER = 6.6
 """Pixels of a letter, to leave room for names."""
 LABEL_GAP = 15
@@ -131,7 +137,7 @@ def draw_curves(
     for each, place in zip(drawn, places, strict=True):
         layers += _draw_line(each, place, x, marked)
     return {
-        **_frame(CURVES_HEIGHT),
+        **make_frame(CURVES_HEIGHT),
         "encoding": {"x": horizontal, "y": vertical},
         "layer": layers,
     }
@@ -175,10 +181,17 @@ def _draw_reference(value: float, name: str) -> list[Json]:
     level = {"values": [{"y": value}]}
     # Without an x of their own they reach from side to side.
     rule = {"type": "rule", "color": PLAIN, "strokeDash": [2, 3]}
-    text = {"type": "text", "text": name, "align": "left", "baseline": "bottom", "dx": 4, "dy": -3}
+    text = {
+        "type": "text",
+        "text": name,
+        "align": "right",
+        "baseline": "bottom",
+        "dx": -4,
+        "dy": -3,
+    }
     return [
         {"data": level, "mark": rule, "encoding": {"x": None}},
-        {"data": level, "mark": {**text, "color": SOFT}, "encoding": {"x": {"value": 0}}},
+        {"data": level, "mark": {**text, "color": SOFT}, "encoding": {"x": AT_END}},
     ]
 
 
@@ -194,6 +207,8 @@ def draw_measured(
 ) -> Json:
     """Return one dot with its interval for each row, from top to bottom.
 
+    An interval far longer than all values ends in an arrow, so that values can still be read.
+
     Args:
         rows: The rows; those of one name would fall on one line.
         x: What the horizontal axis is.
@@ -201,43 +216,149 @@ def draw_measured(
         signed: Whether numbers are written with their sign.
     """
     shown = [each for each in rows if math.isfinite(each.value)]
-    values = [
-        {
-            "row": each.name,
-            "x": each.value,
-            "low": each.interval[0] if each.interval else None,
-            "high": each.interval[1] if each.interval else None,
-            "text": each.text or format_number(each.value, signed=signed),
-            "out": each.stands_out,
-        }
-        for each in shown
-    ]
-    longest = max((len(str(each["text"])) for each in values), default=0)
+    axis = _MeasuredAxis.of(shown, x, from_zero=from_zero, signed=signed)
     colour = {"condition": {"test": "datum.out", "value": COLOURS[0]}, "value": PLAIN}
-    place: Json = {"field": "x", "type": "quantitative", "title": x}
-    place["scale"] = {"zero": from_zero, "nice": True}
-    place["axis"] = {"grid": True, "tickCount": 5, "labelExpr": SIGNED if signed else UNSIGNED}
-    ends = {"x": {**place, "field": "low"}, "x2": {"field": "high"}}
     point = {"type": "point", "filled": True, "size": 60, "opacity": 1}
-    number = {"type": "text", "align": "right", "color": INK}
-    behind = {"expr": f"width + {round(LETTER * longest) + 12}"}
+    about = _about("row", "about")
     layers: list[Json] = [
         {
             "mark": {"type": "rule", "strokeWidth": 2, "strokeCap": "round"},
-            "encoding": {**ends, "color": colour},
+            "encoding": {**axis.ends, "color": colour},
         },
-        {
-            "mark": point,
-            "encoding": {"x": place, "color": colour, "tooltip": _about("row", "text")},
-        },
-        {"mark": number, "encoding": {"x": {"value": behind}, "text": {"field": "text"}}},
+        {"mark": point, "encoding": {"x": axis.place, "color": colour, "tooltip": about}},
+        *axis.draw_arrows(),
+        axis.draw_numbers(),
     ]
-    return {
-        **_frame(ROW_HEIGHT * len(shown)),
-        "data": {"values": values},
-        "encoding": {"y": _rows([each.name for each in shown])},
-        "layer": [*([_draw_zero()] if from_zero else []), *layers],
+    return axis.frame([*([_draw_zero()] if from_zero else []), *layers])
+
+
+def draw_bars(rows: Sequence[Measured], *, x: str, signed: bool = False) -> Json:
+    """Return one horizontal bar from zero for each row, its number behind it."""
+    shown = [each for each in rows if math.isfinite(each.value)]
+    axis = _MeasuredAxis.of(shown, x, from_zero=True, signed=signed)
+    colour = {"condition": {"test": "datum.x < 0", "value": LESS}, "value": MORE}
+    about = _about("row", "about")
+    bar = {
+        "mark": {"type": "bar", "height": {"band": 0.62}},
+        "encoding": {"x": axis.place, "color": colour, "tooltip": about},
     }
+    whisker = {
+        "mark": {"type": "rule", "color": INK, "strokeWidth": 1.2},
+        "encoding": axis.ends,
+    }
+    has_interval = any(each.interval for each in shown)
+    whiskers = [whisker, *axis.draw_arrows()] if has_interval else []
+    return axis.frame([bar, *whiskers, _draw_zero(), axis.draw_numbers()])
+
+
+@dataclass(frozen=True)
+class _MeasuredAxis:
+    """Rows of values with their intervals on a common axis.
+
+    Attributes:
+        values: The data: a mapping for each row.
+        place: How x is encoded.
+        longest: Letters of the longest number.
+    """
+
+    values: list[Json]
+    place: Json
+    longest: int
+
+    @classmethod
+    def of(
+        cls, rows: Sequence[Measured], x: str, *, from_zero: bool, signed: bool
+    ) -> _MeasuredAxis:
+        """Return the axis of rows; parameters as those of :func:`draw_measured`."""
+        values: list[Json] = []
+        most = _find_most(rows)
+        for each in rows:
+            text = each.text or format_number(each.value, signed=signed)
+            low, high = _find_whole(each.interval)
+            values.append(
+                {
+                    "row": each.name,
+                    "x": each.value,
+                    "low": None if low is None else max(low, -most),
+                    "high": None if high is None else min(high, most),
+                    "goes_on": [low is not None and low < -most, high is not None and high > most],
+                    "text": text,
+                    "about": text if low is None else f"{text} ({low:+.3f} … {high:+.3f})",
+                    "out": each.stands_out,
+                }
+            )
+        place: Json = {"field": "x", "type": "quantitative", "title": x}
+        place["scale"] = {"zero": from_zero, "nice": True}
+        place["axis"] = {"grid": True, "tickCount": 5, "labelExpr": SIGNED if signed else UNSIGNED}
+        return cls(values, place, max((len(each["text"]) for each in values), default=0))
+
+    @property
+    def ends(self) -> Json:
+        """How intervals are encoded."""
+        return {"x": {**self.place, "field": "low"}, "x2": {"field": "high"}}
+
+    def draw_arrows(self) -> list[Json]:
+        """Return the arrows of intervals that go on."""
+        found = []
+        for side, (end, shape) in enumerate((("low", "triangle-left"), ("high", "triangle-right"))):
+            rows = [each for each in self.values if each["goes_on"][side]]
+            if rows:
+                mark = {"type": "point", "shape": shape, "size": 70, "filled": True, "opacity": 1}
+                place = {**self.place, "field": end}
+                layer = {"data": {"values": rows}, "mark": {**mark, "color": SOFT}}
+                found.append({**layer, "encoding": {"x": place}})
+        return found
+
+    def draw_numbers(self) -> Json:
+        """Return the numbers behind the rows."""
+        behind = {"expr": f"width + {round(LETTER * self.longest) + 12}"}
+        mark = {"type": "text", "align": "right", "color": INK}
+        return {"mark": mark, "encoding": {"x": {"value": behind}, "text": {"field": "text"}}}
+
+    def frame(self, layers: list[Json]) -> Json:
+        """Return the whole chart; on a narrow screen, long names stand above their rows."""
+        names = [each["row"] for each in self.values]
+        spec = {
+            **make_frame(ROW_HEIGHT * len(names)),
+            "data": {"values": self.values},
+            "encoding": {"y": make_rows(names)},
+            "layer": layers,
+        }
+        if max(map(len, names), default=0) > LONG_NAME:
+            spec["usermeta"] = {"narrow": _put_names_above(names, layers)}
+        return spec
+
+
+def _put_names_above(names: Sequence[str], layers: Sequence[Json]) -> Json:
+    """Return what differs in a chart of rows where names stand above their rows."""
+    lower = [
+        each
+        if each["encoding"].get("y", True) is None
+        else {**each, "mark": {**each["mark"], "yOffset": 7}}
+        for each in layers
+    ]
+    limit = {"expr": "width"}
+    name = {"type": "text", "align": "left", "color": SOFT, "fontSize": 11, "yOffset": -11}
+    text: Json = {"x": {"value": 0}, "text": {"field": "row"}}
+    above = {"mark": {**name, "limit": limit}, "encoding": text}
+    return {
+        "height": TALL_ROW_HEIGHT * len(names),
+        "encoding": {"y": {**make_rows(names), "axis": None}},
+        "layer": [*lower, above],
+    }
+
+
+def _find_whole(interval: tuple[float, float] | None) -> tuple[float | None, float | None]:
+    """Return the ends of an interval; None for one that is not there, or is no number."""
+    if interval is None or not all(map(math.isfinite, interval)):
+        return None, None
+    return interval
+
+
+def _find_most(rows: Sequence[Measured]) -> float:
+    """Return where intervals are cut: so many times the largest value."""
+    largest = max((abs(each.value) for each in rows), default=0.0)
+    return INTERVAL_LIMIT * largest if largest else math.inf
 
 
 def _draw_zero() -> Json:
@@ -246,24 +367,6 @@ def _draw_zero() -> Json:
         "mark": {"type": "rule", "color": SOFT, "strokeWidth": 1},
         "encoding": {"x": {"datum": 0, "type": "quantitative"}, "y": None},
     }
-
-
-def draw_bars(rows: Sequence[Measured], *, x: str, signed: bool = False) -> Json:
-    """Return one horizontal bar from zero for each row, its number behind it."""
-    spec = draw_measured(rows, x=x, signed=signed)
-    zero, rule, _, text = spec["layer"]
-    value = rule["encoding"]["x"] | {"field": "x"}
-    colour = {"condition": {"test": "datum.x < 0", "value": LESS}, "value": MORE}
-    bar = {
-        "mark": {"type": "bar", "height": {"band": 0.62}},
-        "encoding": {"x": value, "color": colour, "tooltip": _about("row", "text")},
-    }
-    whisker = {
-        "mark": {"type": "rule", "color": INK, "strokeWidth": 1.2},
-        "encoding": {key: rule["encoding"][key] for key in ("x", "x2")},
-    }
-    has_interval = any(each.interval for each in rows)
-    return {**spec, "layer": [bar, *([whisker] if has_interval else []), zero, text]}
 
 
 def draw_heat_map(
@@ -306,11 +409,11 @@ def draw_heat_map(
     longest = max((len(cell.text) for cell in cells), default=1)
     text = {"type": "text", "fontSize": 11 if longest > 4 else 12}
     return {
-        **_frame((30 if longest > 4 else 26) * len(rows)),
+        **make_frame((30 if longest > 4 else 26) * len(rows)),
         "data": {"values": values},
         "encoding": {
             "x": {**across, "scale": {"type": "band", "domain": list(columns)}},
-            "y": {**_rows(rows), "title": y or None},
+            "y": {**make_rows(rows), "title": y or None},
         },
         "layer": [
             {
@@ -366,6 +469,12 @@ def format_number(value: float, *, signed: bool = False) -> str:
     return (f"{value:+.3f}" if signed else f"{value:.3f}").replace("-", "\u2212")
 
 
+def format_short(value: float) -> str:
+    """Return a number with four digits, and thousands apart."""
+    text = f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+    return text.replace("-", "\u2212")
+
+
 def _keep_finite(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
     return [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
 
@@ -384,7 +493,7 @@ def _are_long(names: Sequence[str]) -> bool:
     return sum(len(name) + 1 for name in names) > 60
 
 
-def _rows(names: Sequence[str]) -> Json:
+def make_rows(names: Sequence[str]) -> Json:
     """Return the vertical axis of named rows, in their order."""
     return {
         "field": "row",
@@ -399,7 +508,8 @@ def _about(*fields: str) -> list[Json]:
     return [{"field": each, "title": " " if each == "row" else "value"} for each in fields]
 
 
-def _frame(height: int) -> Json:
+def make_frame(height: int) -> Json:
+    """Return what all charts share: as wide as their place, and so many pixels high."""
     return {
         "width": "container",
         "height": height,

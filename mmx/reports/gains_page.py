@@ -1,27 +1,24 @@
-"""The gains of a sweep for its readers: a table, gains.csv, gains.json, gains.html."""
+"""The gains of a sweep for its readers: a table, notes, gains.csv and gains.json."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader
 from rich.table import Table
 from rich.text import Text
 
 from mmx.csv_text import format_csv
-from mmx.reports import plots
 from mmx.reports.group_gain import GroupGain
 from mmx.reports.page import Grid
-from mmx.reports.suites import Sheet
 from mmx.reports.sweep_gains import (
     Gains,
-    LessData,
     format_percent,
-    read_fraction,
 )
 from mmx.runs.atomic import write_json, write_text
 
+OLD_PAGE = "gains.html"
+"""The page that an older mmx made of a sweep; it is sweep.html now."""
 ONE_SEED = (
     "Groups of one seed: their intervals are over test samples alone, and say nothing of the "
     "luck of training. seeds=5 trains five."
@@ -168,65 +165,16 @@ def list_notes(gains: Gains) -> list[str]:
 
 
 def write_gains(path: Path, gains: Gains) -> None:
-    """Write ``gains.csv``, ``gains.json`` and ``gains.html`` into a sweep's directory."""
+    """Write ``gains.csv`` and ``gains.json`` into a sweep's directory."""
     lines = [{**each.group, **each.numbers()} for each in gains.found]
     heads = list(dict.fromkeys(head for line in lines for head in line))
     rows = [[line.get(head) for head in heads] for line in lines]
     write_text(path / "gains.csv", format_csv([heads, *rows]))
     write_json(path / "gains.json", gains.data())
-    pages = Environment(loader=PackageLoader("mmx.reports", "."), autoescape=True)
-    html = pages.get_template("suite.html.jinja").render(run=path.name, sheet=make_sheet(gains))
-    write_text(path / "gains.html", html)
+    (path / OLD_PAGE).unlink(missing_ok=True)
 
 
 def remove_gains(path: Path) -> None:
-    """Remove the pages of gains of an earlier sweep: no run in them counts any more."""
-    for kind in ("csv", "json", "html"):
-        (path / f"gains.{kind}").unlink(missing_ok=True)
-
-
-def make_sheet(gains: Gains) -> Sheet:
-    """Return the page of a sweep's gains."""
-    bars = {_make_label(each): each.gain.value for each in gains.found}
-    found = ((_make_label(each), each.gain.interval) for each in gains.found)
-    intervals = {label: interval for label, interval in found if interval is not None}
-    return Sheet(
-        name="gains",
-        title="Gains",
-        split="test",
-        notes=tuple(list_notes(gains)),
-        grids=(make_grid(gains),),
-        charts=(
-            plots.draw_bars(
-                f"gain over the control, {format_percent(gains.level)} intervals "
-                "(an arrow: it goes on)",
-                bars,
-                signed=True,
-                intervals=intervals,
-            ),
-            *(_draw_curve(each) for each in gains.less_data),
-        ),
-        columns=(),
-        rows=(),
-    )
-
-
-def _make_label(each: GroupGain) -> str:
-    return f"{each.label} over {each.gain.control}".strip()
-
-
-def _draw_curve(each: LessData) -> plots.Lines:
-    """Return the metric of transfer and control over the fraction of labels."""
-    curves = {
-        name: [(read_fraction(point), value, f"{name} {value:.3f}") for point, value in points]
-        for name, points in (
-            ("transfer", [(point, point.target) for point in each.points]),
-            (each.control, [(point, point.control) for point in each.points]),
-        )
-    }
-    return plots.draw_lines(
-        f"{each.points[0].gain.metric} {each.label}".strip(),
-        curves,
-        caption="part of the labels",
-        floor=(each.points[-1].control, f"{each.control} with all"),
-    )
+    """Remove the gains of an earlier sweep: no run in them counts any more."""
+    for name in ("gains.csv", "gains.json", OLD_PAGE):
+        (path / name).unlink(missing_ok=True)

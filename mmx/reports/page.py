@@ -61,6 +61,7 @@ class Chart:
         table: The same numbers as text.
         note: How to read it, below it.
         small: Whether several stand side by side where there is room.
+        width: Pixels that it has at most; 0 for the width of the page.
     """
 
     title: str
@@ -68,6 +69,7 @@ class Chart:
     table: Grid
     note: str = ""
     small: bool = False
+    width: int = 0
 
 
 def render_page(template: str, *, title: str, extra: str = "", **content: Any) -> str:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
-import math
-from collections.abc import Iterable
+import contextlib
+import shlex
+from typing import Any
 
-from jinja2 import Environment, PackageLoader
-
+from mmx.errors import UnreadableFileError
 from mmx.json_object import Json
 from mmx.reports.answer import (
     format_calibration,
@@ -17,201 +15,215 @@ from mmx.reports.answer import (
     format_search,
     format_title,
 )
-from mmx.reports.plots import draw_lines
+from mmx.reports.headline import draw_headline, write_headline
+from mmx.reports.page import Grid, render_page
+from mmx.reports.report_charts import (
+    MORE_SPLITS,
+    SHOWN_SPLITS,
+    draw_classes,
+    draw_confusion,
+    draw_learning_curves,
+    draw_line,
+    draw_reliability,
+    draw_transfer,
+    list_classes,
+    list_confusions,
+)
+from mmx.reports.run_settings import find_name, list_commands, list_settings
+from mmx.reports.suite_charts import read_suites
+from mmx.runs import recorded
 from mmx.runs.atomic import write_text
 from mmx.runs.directory import RunDirectory
-from mmx.runs.summary import CalibrationResult, ClassTable, LineFacts
-from mmx.stage_id import Role
+from mmx.runs.manifest import Manifest
+from mmx.runs.summary import LineFacts, Summary
+from mmx.untrusted import read_json
 from mmx.yaml_text import dump_yaml
 
-WIDTH, HEIGHT, MARGIN = 520, 220, 40
-MOST_CLASSES = 30
-Points = list[tuple[float, float]]
-"""Points ``(x, y)``, in the order of x."""
-SPLITS = ("val", "train", "probe", "gradient")
-COLORS: dict[str, str] = {Role.SOURCE: "#8a8a8a", Role.TARGET: "#0b62a4", Role.CONTROL: "#d1701f"}
-OTHERS = ("#2e7d4f", "#8a4fa3", "#b3261e", "#5b7083", "#a08000")
-"""Colours of further controls."""
-LETTER, LINE = 7, 14
-"""Pixels: width of a letter, and height of a line, in the legend above a chart."""
+FILE = "report.html"
+WARNING = "WARNING"
+TRANSFER_LIMIT = 16 * 2**20
+"""Most bytes of ``transfer.json``."""
+SUITE_TITLES = {
+    "importance": "Importance of the modalities",
+    "missing": "Missing modalities",
+    "noise": "Noisy modalities",
+}
 
 
 def write_report(directory: RunDirectory) -> None:
     """Write the report of a finished run."""
-    summary = directory.read_summary()
-    html = (
-        _open_pages()
-        .get_template("report.html.jinja")
-        .render(
-            name=directory.path.name,
-            title=format_title(summary),
-            summary=summary,
-            gains=format_gains(summary),
-            search=format_search(summary),
-            controls={
-                format_control(name, found): found.metrics
-                for name, found in summary.control.items()
-            },
-            classes=make_class_table(summary.target.classes),
-            line=make_line(summary.transfer.wise_ft),
-            reliability=make_reliability(summary.target.calibration),
-            charts=make_charts(directory.metrics()),
-            config=dump_yaml(directory.config()),
-            manifest=directory.manifest().to_json(),
-        )
+    write_text(directory.path / FILE, render_report(directory))
+
+
+def refresh_report(directory: RunDirectory) -> None:
+    """Write the report of a finished run anew, with what was measured since."""
+    recorded.rewrite(directory.path, FILE, render_report(directory))
+
+
+def render_report(directory: RunDirectory) -> str:
+    """Return the page of a finished run."""
+    summary, manifest = directory.read_summary(), directory.manifest()
+    classes, metrics = summary.target.classes, directory.metrics()
+    best, chance = summary.target.best_epoch, _find_chance(summary)
+    suites, problems = read_suites(directory.path / "eval")
+    calibrated = summary.target.calibration
+    warnings = [note for note in summary.notes if note.startswith(WARNING)]
+    return render_page(
+        "report.html.jinja",
+        title=f"{summary.source.task} → {summary.target.task}: {directory.path.name}",
+        path=shlex.quote(find_name(directory.path, manifest)),
+        over=format_title(summary),
+        headline=write_headline(summary),
+        picture=draw_headline(summary),
+        gains=format_gains(summary),
+        warnings=warnings,
+        results=list_results(summary),
+        curves=draw_learning_curves(metrics, best, SHOWN_SPLITS, chance),
+        more_curves=draw_learning_curves(metrics, best, MORE_SPLITS),
+        best_epoch=best,
+        search=format_search(summary),
+        line=describe_line(summary.transfer.wise_ft),
+        line_chart=draw_line(summary.transfer.wise_ft),
+        classes=classes,
+        confusion=draw_confusion(classes),
+        confusions=list_confusions(classes),
+        class_chart=draw_classes(classes),
+        class_table=list_classes(classes),
+        reliability=draw_reliability(calibrated),
+        calibration="" if calibrated is None else format_calibration(calibrated),
+        suites={SUITE_TITLES[name]: charts for name, charts in suites.items()},
+        summary=summary,
+        transfer=draw_transfer(_read_transfer(directory)),
+        published=list_published(manifest),
+        cost=list_cost(summary),
+        cards=list_cards(summary, manifest),
+        settings=list_settings(directory),
+        config=dump_yaml(directory.config()),
+        commands=list_commands(directory),
+        notes=[*(note for note in summary.notes if note not in warnings), *problems],
+        surroundings=list_surroundings(manifest),
     )
-    write_text(directory.path / "report.html", html)
 
 
-@functools.cache
-def _open_pages() -> Environment:
-    """Return the pages' templates, which are compiled once a process."""
-    return Environment(loader=PackageLoader("mmx.reports", "."), autoescape=True)
-
-
-def make_class_table(found: ClassTable | None) -> Json | None:
-    """Return the table of classes for the page; None where there are none, or too many."""
-    if found is None or not 0 < len(found.classes) <= MOST_CLASSES:
-        return None
-
-    def part(value: float | None) -> str:
-        return "–" if value is None else f"{value:.3f}"
-
-    rows = [
-        {
-            "name": name,
-            "support": each.support,
-            "recall": part(each.recall),
-            "precision": part(each.precision),
-            "predicted": predicted,
-        }
-        for (name, each), predicted in zip(found.classes.items(), found.confusion, strict=True)
-    ]
-    return {
-        "balanced_accuracy": found.balanced_accuracy,
-        "f1_macro": found.f1_macro,
-        "rows": rows,
-        "names": list(found.classes),
-    }
-
-
-def make_reliability(found: CalibrationResult | None) -> Json | None:
-    """Return the reliability of the test rows, before and after calibration, as text and chart."""
-    if found is None or "test" not in found.splits:
-        return None
-    tested = found.splits["test"]
-    curves = {
-        side: [
-            (
-                each.confidence,
-                each.accuracy,
-                f"{side}: {each.count:,} at {each.confidence:.3f}, {each.accuracy:.3f} right",
-            )
-            for each in bins
-        ]
-        for side, bins in (("before", tested.before), ("after", tested.after))
-    }
-    return {
-        "text": format_calibration(found),
-        "chart": draw_lines("share that is right", curves, caption="confidence"),
-    }
-
-
-def make_charts(metrics: list[Json]) -> list[Json]:
-    """Return one chart for each metric and each modality's diagnostics; skip NaN and infinity."""
-    found = []
-    names = dict.fromkeys(
-        f"{entry['split']}.{entry['name']}" for entry in metrics if entry["split"] in SPLITS
-    )
-    for name in names:
-        split, _, metric = name.partition(".")
-        curves: dict[str, Points] = {}
-        for entry in metrics:
-            named = (entry["split"], entry["name"]) == (split, metric)
-            if named and math.isfinite(entry["value"]):
-                curves.setdefault(entry["stage"], []).append((entry["epoch"], entry["value"]))
-        if not curves:
-            continue
-        last = int(max(epoch for points in curves.values() for epoch, _ in points))
-        found.append(make_chart(name, curves, ("epoch 1", 1), (str(last), last)))
-    return found
-
-
-def make_chart(
-    name: str, curves: dict[str, Points], first: tuple[str, float], last: tuple[str, float]
-) -> Json:
-    """Return curves as SVG points.
-
-    Args:
-        name: The title.
-        curves: Name to points; the name determines the colour.
-        first: Left end of the horizontal axis: its label, and x.
-        last: Right end of the axis.
-    """
-    values = [value for points in curves.values() for _, value in points]
-    others = [stage for stage in curves if stage not in COLORS]
-    colors = {**COLORS, **dict(zip(others, itertools.cycle(OTHERS), strict=False))}
-    low, high = min(values), max(values)
-    height, width = (high - low) or 1.0, (last[1] - first[1]) or 1.0
-
-    def place(point: tuple[float, float]) -> str:
-        x = MARGIN + (point[0] - first[1]) / width * (WIDTH - 2 * MARGIN)
-        y = HEIGHT - MARGIN - (point[1] - low) / height * (HEIGHT - 2 * MARGIN)
-        return f"{x:.1f},{y:.1f}"
-
-    return {
-        "name": name,
-        "low": f"{low:.3g}",
-        "high": f"{high:.3g}",
-        "first": first[0],
-        "last": last[0],
-        "legend": make_legend(curves, colors),
-        "curves": [
-            {
-                "stage": stage,
-                "color": colors[stage],
-                "points": " ".join(place(point) for point in points),
-            }
-            for stage, points in curves.items()
-        ],
-    }
-
-
-def make_line(found: LineFacts | None) -> Json | None:
-    """Return the table and chart of WiSE-FT, from the starting weights to the trained ones."""
+def _find_chance(summary: Summary) -> tuple[str, float] | None:
+    found = summary.target.chance
     if found is None:
         return None
-    metric, points = found.metric, found.alpha
-    values = {split: [each[split][metric] for each in points.values()] for split in ("val", "test")}
-    curves = {
-        split: [
-            (float(alpha), value)
-            for alpha, value in zip(points, each, strict=True)
-            if math.isfinite(value)
-        ]
-        for split, each in values.items()
-    }
-    drawn = {split: each for split, each in curves.items() if each}
-    return {
-        "metric": metric,
-        "best": found.best,
-        "kept": found.kept,
-        "alphas": list(points),
-        "rows": {split: [f"{value:.3f}" for value in each] for split, each in values.items()},
-        "chart": make_chart(f"{metric} over α", drawn, ("α = 0", 0.0), ("1", 1.0))
-        if drawn
-        else None,
-    }
+    return found.metric, found.accuracy if found.value is None else found.value
 
 
-def make_legend(stages: Iterable[str], colors: dict[str, str]) -> list[Json]:
-    """Return the positions of stage names: on the line of the title, then on lines above it."""
-    found: list[Json] = []
-    x, y = WIDTH - 320, 18
-    for stage in stages:
-        width = LETTER * len(stage) + 24
-        if x + width > WIDTH and found:
-            x, y = MARGIN, y - LINE
-        found.append({"stage": stage, "color": colors[stage], "x": x, "y": y})
-        x += width
+def _read_transfer(directory: RunDirectory) -> Json:
+    """Return what ``transfer.json`` holds; empty where it cannot be read."""
+    recorded.check_file(directory.path, ["transfer.json"])
+    found: Json = {}
+    with contextlib.suppress(UnreadableFileError):
+        found = read_json(directory.path / "transfer.json", dict, limit=TRANSFER_LIMIT)
     return found
+
+
+def list_results(summary: Summary) -> Grid:
+    """Return the metrics of the target and its controls, on test and validation."""
+    names = list(summary.target.metrics["test"])
+    every = {summary.transfer.mode: summary.target.metrics}
+    for name, control in summary.control.items():
+        every[f"control {format_control(name, control)}"] = control.metrics
+    rows = tuple(
+        (f"{label}, {split}", *(f"{metrics[split][name]:.4f}" for name in names))
+        for split in ("test", "val")
+        for label, metrics in every.items()
+    )
+    return Grid("Metrics", ("", *names), rows)
+
+
+def describe_line(found: LineFacts | None) -> str:
+    """Return in one sentence which weights between the starting and the trained ones are kept."""
+    if found is None:
+        return ""
+    return (
+        f"{found.metric} of (1 − α) · starting weights + α · trained weights; "
+        f"α = {found.best} is best on validation, α = {found.kept} is kept."
+    )
+
+
+def list_published(manifest: Manifest) -> Grid | None:
+    """Return where published weights come from; None without any."""
+    heads = ("encoder", "weights", "origin", "revision", "licence", "model card", "digest")
+    rows = []
+    for modality, each in manifest.published.items():
+        named = {f"{modality} ({each.role})": each, f"{modality}, merged into it": each.adapter}
+        for label, facts in named.items():
+            if facts is not None:
+                told = (facts.revision, facts.licence or "not stated", facts.card, facts.digest)
+                rows.append((label, facts.name, facts.origin, *(fact or "–" for fact in told)))
+    return Grid("Published weights", heads, tuple(rows)) if rows else None
+
+
+def list_cost(summary: Summary) -> dict[str, str]:
+    """Return the cost of a run in time and parameters, and that of one sample, by name."""
+    timing, params = summary.timing, summary.params
+    seconds: dict[str, Any] = {
+        "source": None if timing.source_cached else timing.source_s,
+        "search": timing.search_s,
+        "target": timing.target_s,
+        "controls": timing.control_s,
+        "in total": timing.total_s,
+    }
+    known = {name: value for name, value in seconds.items() if value is not None}
+    found = {f"seconds, {name}": f"{value:,.1f}" for name, value in known.items()}
+    if timing.source_cached:
+        found["seconds, source"] = "from the cache"
+    return {
+        **found,
+        "samples a second": f"{timing.train_samples_per_s:,}",
+        "on": f"{summary.device} in {summary.precision}",
+        "parameters trained": f"{params.trainable:,} of {params.total:,}",
+        "FLOPs a sample": f"{summary.cost.flops_per_sample:,}",
+        "time a sample": f"{1e3 * timing.seconds_per_sample:.3g} ms",
+    }
+
+
+def list_cards(summary: Summary, manifest: Manifest) -> Grid | None:
+    """Return what source and target read: rows of each split, inputs, outputs, fingerprint."""
+    tasks = {"source": summary.source.task, "target": summary.target.task}
+    rows = []
+    for role, task in tasks.items():
+        prints = {**manifest.data, **summary.data}
+        if task in ("", "none") or (role not in prints and role not in summary.data_cards):
+            continue
+        card = summary.data_cards.get(role)
+        facts = ["", "", "", "", ""]
+        if card is not None:
+            total = sum(card.rows.values()) or 1
+            inputs = [
+                name if count == total else f"{name} ({100 * count / total:.3g} %)"
+                for name, count in card.inputs.items()
+            ]
+            counts = [f"{card.rows.get(split, 0):,}" for split in ("train", "val", "test")]
+            kinds = {"classes": "classes", "multilabel": "labels"}
+            said = f"{card.outputs:,} {kinds[card.kind]}" if card.kind in kinds else "a number"
+            facts = [*counts, ", ".join(inputs), said]
+        origin = manifest.origins.get(role)
+        from_hub = f"{origin.name}@{origin.revision[:8]}" if origin else ""
+        rows.append((role, task, *facts, prints.get(role, ""), from_hub))
+    if not rows:
+        return None
+    heads = ("", "task", "train", "val", "test", "inputs", "predicts", "fingerprint", "from")
+    kept = [place for place in range(len(heads)) if any(row[place] for row in rows)]
+    return Grid(
+        "What was read",
+        tuple(heads[place] for place in kept),
+        tuple(tuple(row[place] for place in kept) for row in rows),
+    )
+
+
+def list_surroundings(manifest: Manifest) -> str:
+    """Return versions, machine and code, a line each."""
+    machine = manifest.machine.to_json()
+    git = f" (git {manifest.code.git})" if manifest.code.git else ""
+    return "\n".join(
+        [
+            *(f"{name} {version}" for name, version in manifest.versions.items()),
+            *(f"{name}: {fact}" for name, fact in machine.items()),
+            f"code {manifest.code.digest}{git}",
+        ]
+    )

@@ -1,6 +1,6 @@
 """Results of an evaluation suite: eval/<suite>.csv, eval/<suite>.html, and a table.
 
-A :class:`Sheet` holds all three; the page is self-contained.
+A :class:`Sheet` holds all three.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader
 from rich.table import Table
 
 from mmx.csv_text import format_csv
 from mmx.evaluation.importance import Importance
 from mmx.evaluation.robustness import NoiseCurve
 from mmx.evaluation.subsets import ALL_SUBSETS, ORDERS, Subset, SubsetAnswers
-from mmx.reports import plots
-from mmx.reports.page import Grid
+from mmx.reports.page import Chart, Grid, render_page
+from mmx.reports.suite_charts import draw_suite
 from mmx.reports.view import format_metric
 from mmx.runs.atomic import write_text
 from mmx.runs.directory import RunDirectory
@@ -34,22 +33,30 @@ class Sheet:
     Attributes:
         name: The suite.
         title: The title of its page.
+        answer: What it found, in one sentence.
         split: The split that was measured.
         notes: How to read it, one paragraph each.
         grids: Tables for people.
         charts: Plots.
         columns: Columns of the CSV file.
         rows: Its cells, with all digits.
+        floor: The primary metric of the prior, if it is drawn.
     """
 
     name: str
     title: str
+    answer: str
     split: str
     notes: tuple[str, ...]
     grids: tuple[Grid, ...]
-    charts: tuple[plots.Lines | plots.Bars, ...]
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
+    floor: float | None = None
+
+    @property
+    def charts(self) -> list[Chart]:
+        """Its plots."""
+        return draw_suite(self.name, self.columns, self.rows, self.floor)
 
 
 def format_subset(subset: Subset) -> str:
@@ -72,6 +79,7 @@ def make_missing_sheet(
     return Sheet(
         name="missing",
         title="Missing modalities",
+        answer=_tell_missing(metrics, names[0]),
         split=split,
         notes=(
             f"All {len(found.values):,} rows of {split}, showing only some modalities. A row that "
@@ -90,11 +98,6 @@ def make_missing_sheet(
                     )
                     for subset, each in metrics.items()
                 ),
-            ),
-        ),
-        charts=(
-            plots.draw_bars(
-                names[0], {format_subset(s): each[names[0]] for s, each in metrics.items()}
             ),
         ),
         columns=("split", "shown", *names, "by_prior"),
@@ -123,6 +126,7 @@ def make_noise_sheet(curves: Sequence[NoiseCurve], floor: float, split: str, see
     return Sheet(
         name="noise",
         title="Noisy modalities",
+        answer=_tell_noise(curves, primary),
         split=split,
         notes=(
             f"One modality of {split} is spoiled before its encoder, the others are clean; what is "
@@ -146,10 +150,6 @@ def make_noise_sheet(curves: Sequence[NoiseCurve], floor: float, split: str, see
             )
             for modality, members in by_modality.items()
         ),
-        charts=tuple(
-            _draw_noise_chart(modality, members, primary, floor)
-            for modality, members in by_modality.items()
-        ),
         columns=(
             *("split", "modality", "noise", "strength", "level", "scaled"),
             *(*names, "by_prior", "relative_area"),
@@ -162,26 +162,31 @@ def make_noise_sheet(curves: Sequence[NoiseCurve], floor: float, split: str, see
             for each in curves
             for x, p in zip(each.relative_strengths, each.points, strict=True)
         ),
+        floor=floor,
     )
 
 
-def _draw_noise_chart(
-    modality: str, curves: Sequence[NoiseCurve], primary: str, floor: float
-) -> plots.Lines:
-    """Return a modality's curves on common axes."""
-    drawn = {
-        each.noise: [
-            (x, p.metrics[primary], f"{each.noise} {p.level}: {p.metrics[primary]:.3f}")
-            for x, p in zip(each.relative_strengths, each.points, strict=True)
-        ]
-        for each in curves
-    }
-    return plots.draw_lines(
-        f"{primary}, noise on {modality}",
-        drawn,
-        caption="strength, in parts of the heaviest",
-        floor=(floor, "prior"),
-    )
+def _tell_missing(metrics: Mapping[Subset, Mapping[str, float]], primary: str) -> str:
+    """Return the metric with all modalities, and with the best one alone."""
+    whole = max(metrics, key=len)
+    text = f"{primary} {format_metric(primary, metrics[whole][primary])} with all modalities"
+    alone = {subset[0]: each[primary] for subset, each in metrics.items() if len(subset) == 1}
+    if len(alone) < 2:
+        return text
+    parts = [f"{format_metric(primary, value)} with {name} alone" for name, value in alone.items()]
+    return f"{text}, {', '.join(parts)}"
+
+
+def _tell_noise(curves: Sequence[NoiseCurve], primary: str) -> str:
+    """Return by what the metric suffers most."""
+
+    def measure_loss(each: NoiseCurve) -> float:
+        found = each.relative_area(primary)
+        return -1.0 if found is None or found != found else abs(1 - found)
+
+    most = max(curves, key=measure_loss)
+    first, last = (format_metric(primary, most.points[end].metrics[primary]) for end in (0, -1))
+    return f"{most.noise} on {most.modality} changes most: {primary} {first} clean, {last} heaviest"
 
 
 def make_importance_sheet(
@@ -207,15 +212,12 @@ def make_importance_sheet(
         )
 
     grids = [grid(f"Shapley values ({split})", "score", {overall.score: overall})]
-    charts = [plots.draw_bars(f"{overall.score}: Shapley value", overall.values, signed=True)]
     if classes:
         grids.append(grid(f"Recall of each class ({split})", "class", classes))
-        for name in modalities:
-            phi = {label: each.values[name] for label, each in classes.items()}
-            charts.append(plots.draw_bars(f"{name}: Shapley value for recall", phi, signed=True))
     return Sheet(
         name="importance",
         title="Importance of the modalities",
+        answer=_tell_importance(overall),
         split=split,
         notes=(
             "A Shapley value is what a modality adds to the score, as the mean over "
@@ -232,7 +234,6 @@ def make_importance_sheet(
             ),
         ),
         grids=tuple(grids),
-        charts=tuple(charts),
         columns=("split", "score", "class", "modality", "shapley", "empty", "full"),
         rows=tuple(
             (split, each.score, label, name, phi, each.empty, each.full)
@@ -242,13 +243,25 @@ def make_importance_sheet(
     )
 
 
+def _tell_importance(overall: Importance) -> str:
+    """Return what each modality adds, the most first."""
+    ordered = sorted(overall.values, key=lambda name: -overall.values[name])
+    parts = [f"{name} {overall.values[name]:+.3f}" for name in ordered]
+    return f"Of {overall.score} {overall.full:.3f}: {', '.join(parts)}"
+
+
 def write_suite(directory: RunDirectory, sheet: Sheet) -> Path:
     """Write ``eval/<suite>.csv`` and ``eval/<suite>.html``, and return the page."""
     folder = directory.path / "eval"
     folder.mkdir(exist_ok=True)
     write_text(folder / f"{sheet.name}.csv", format_csv([sheet.columns, *sheet.rows]))
-    pages = Environment(loader=PackageLoader("mmx.reports", "."), autoescape=True)
-    html = pages.get_template("suite.html.jinja").render(run=directory.path.name, sheet=sheet)
+    html = render_page(
+        "suite.html.jinja",
+        title=f"{sheet.title}: {directory.path.name}",
+        run=directory.path.name,
+        sheet=sheet,
+        charts=sheet.charts,
+    )
     path = folder / f"{sheet.name}.html"
     write_text(path, html)
     return path

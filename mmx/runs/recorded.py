@@ -78,6 +78,18 @@ def replace(run: Path, name: str, text: str) -> None:
         _write(run, {**kept, name: new}, finished=False)
 
 
+def rewrite(run: Path, name: str, text: str) -> None:
+    """Rewrite a file of a finished run, such as its report, and its record; the others stay."""
+    found = _read(run)
+    if found is None or not found.get("finished"):
+        write_text(run / name, text)
+        return
+    new = {"bytes": len(text.encode()), "blake2b": _hash(text.encode()).hexdigest()}
+    _write(run, found["files"], finished=True, coming={name: new})
+    write_text(run / name, text)
+    _write(run, {**found["files"], name: new}, finished=True)
+
+
 def check_file(run: Path, names: Iterable[str]) -> None:
     """Check files of a run against their recorded digests.
 

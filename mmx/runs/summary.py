@@ -292,6 +292,15 @@ class TestedFold(Record):
     repeat: Count = 1
 
 
+class DataCard(Record):
+    """What a task read: rows of each split, rows that have each input, and the kind of target."""
+
+    rows: dict[str, Count] = {}
+    inputs: dict[str, Count] = {}
+    kind: str = ""
+    outputs: Count = 0
+
+
 class Summary(Record):
     """The answer of a finished run."""
 
@@ -315,6 +324,7 @@ class Summary(Record):
     gains: dict[str, StatedGain] = {}
     faster: CaughtUp | None = None
     data: dict[str, str] = {}
+    data_cards: dict[str, DataCard] = {}
 
 
 FINISHED = (

@@ -175,7 +175,7 @@ def make_tables(rows: Sequence[Json]) -> list[Table]:
     The first columns are the keys that vary between the jobs. A job that is the same experiment
     as an earlier one shares its run and is shown once. No table if no run has finished.
     """
-    done = _keep_finished(rows)
+    done = keep_finished(rows)
     if not done:
         return []
     keys = list(dict.fromkeys(key for row in rows for key, _ in row[GROUP]))
@@ -223,7 +223,7 @@ def _make_mean_table(
 def group_runs(rows: Sequence[Json]) -> dict[GroupLabel, list[Json]]:
     """Return finished runs that differ only in seed and fold, by the label that they share."""
     found: dict[GroupLabel, list[Json]] = {}
-    for row in _keep_finished(rows):
+    for row in keep_finished(rows):
         found.setdefault(row[GROUP], []).append(row)
     return found
 
@@ -233,13 +233,18 @@ def _find_group_cells(row: Json, keys: Sequence[str]) -> list[str]:
     return [label.get(key, "") for key in keys]
 
 
-def _keep_finished(rows: Sequence[Json]) -> list[Json]:
+def keep_finished(rows: Sequence[Json]) -> list[Json]:
     """Return the rows of finished runs, each run once."""
     done: dict[str, Json] = {}
     for row in rows:
         if row["status"] == "done":
             done.setdefault(row["run"], row)
     return list(done.values())
+
+
+def format_mean(members: Sequence[Json], name: str) -> str:
+    """Return the mean of a metric over the seeds or folds of a group, with its interval."""
+    return _format_mean(members, name, count_folds([row.get(DRAW, Draw()) for row in members]))
 
 
 def _format_mean(members: Sequence[Json], name: str, folds: int) -> str:

@@ -10,7 +10,7 @@ from mmx.experiment.identify import record_identity, record_published
 from mmx.experiment.inputs import list_modalities
 from mmx.runs.directory import RunDirectory
 from mmx.runs.search_record import read_search_end
-from mmx.runs.summary import Summary
+from mmx.runs.summary import DataCard, Summary
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Specs
 from mmx.stages.core.kept_encoders import may_stay_unmade
@@ -24,7 +24,7 @@ from mmx.stages.core.published_source import describe_published, load_published
 from mmx.stages.core.stage import Stage
 from mmx.stages.pipeline.controls import check_controls, train_controls
 from mmx.stages.pipeline.controls.base import ControlBench
-from mmx.stages.pipeline.evaluate import Known, evaluate
+from mmx.stages.pipeline.evaluate import Known, describe_data, evaluate
 from mmx.stages.pipeline.kept_statistics import keep_statistics
 from mmx.stages.pipeline.peft_export import write_adapters
 from mmx.stages.pipeline.train import train_stage
@@ -65,13 +65,16 @@ def run(
     context = replace(context, experiment=experiment)
     notes = [f"{key}: {why}" for key, why in experiment.dropped.items() if key in UNREAD]
     fingerprints: dict[str, str] = {}
+    cards: dict[str, DataCard] = {}
     source_task, source_specs, source, opened_source = None, Specs(), None, None
     if experiment.source is not None:
         source_task = load_task(context, experiment.source, Role.SOURCE, fingerprints, notes)
         opened_source = open_task(context, source_task, experiment.modalities[Role.SOURCE], {})
         source_specs = opened_source.specs
+        cards[str(Role.SOURCE)] = describe_data(source_task)
         notes.extend(opened_source.notes)
     target_task = load_task(context, experiment.target, Role.TARGET, fingerprints, notes)
+    cards[str(Role.TARGET)] = describe_data(target_task)
     offered = list_source_specs(experiment, source_specs)
     opened = open_task(context, target_task, experiment.modalities[Role.TARGET], offered)
     notes.extend(say_other_scales(context, opened.specs, offered))
@@ -103,6 +106,7 @@ def run(
     known = Known(
         notes=[*notes, *target.notes, *control_notes],
         data=fingerprints,
+        cards=cards,
         search=read_search_end(directory),
         seconds=lambda: time.perf_counter() - began,
     )

@@ -20,6 +20,7 @@ from mmx.metrics import Metric
 from mmx.model import MultimodalModel
 from mmx.reports import suites
 from mmx.reports.missing_rates import make_rates_sheet
+from mmx.reports.report import refresh_report
 from mmx.runs.directory import RunDirectory
 from mmx.tasks import Target
 from mmx.terminal import Console
@@ -253,7 +254,10 @@ def _problem(
 def run_suites(
     names: Sequence[str], given: Evaluated, directory: RunDirectory, console: Console
 ) -> Json:
-    """Run suites, write their files, print their tables, and return their results."""
+    """Run suites, write their files, print their tables, and return their results.
+
+    The run's own page shows them too, and is written anew.
+    """
     said = {}
     if not console.is_terminal:
         console.width = 240
@@ -263,4 +267,6 @@ def run_suites(
         for table in suites.make_suite_tables(sheet):
             console.print(table)
         console.print(str(page), highlight=False, markup=False, soft_wrap=True)
+    if names:
+        refresh_report(directory)
     return said

@@ -16,6 +16,7 @@ from mmx.experiment.identify import forget_data
 from mmx.json_object import Json
 from mmx.reports import gains_page
 from mmx.reports.sweep_gains import compute_gains
+from mmx.reports.sweep_page import write_sweep
 from mmx.runs import sweep
 from mmx.runs.directory import RunDirectory
 from mmx.runs.draw import Draw
@@ -162,6 +163,7 @@ def _say_gains(console: Console, plan: Sweep, rows: Sequence[dict[str, object]])
         for group, members in sweep.group_runs(rows).items()
     }
     found = compute_gains(paths)
+    write_sweep(plan.path, rows, found)
     if not found.found:
         gains_page.remove_gains(plan.path)
         return

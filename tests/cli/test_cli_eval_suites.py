@@ -6,18 +6,20 @@ import csv
 import json
 import math
 import re
+import shutil
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 from catalogue import listed
+from html_pages import HtmlPage, read_lines, read_rows
 from refusals import Refusal, check_refusals, read_problem
 
 from mmx.cli import main
 from mmx.evaluation.importance import Importance
-from mmx.reports import plots, suites
+from mmx.reports import suites
+from mmx.reports.report import refresh_report
 from mmx.runs.directory import RunDirectory
 from mmx.verbs.evaluate_suites import SUITES
 
@@ -175,32 +177,6 @@ def test_other_kinds_of_target(
     assert (curve["relative_area"] is None) == (said["test"][primary] <= 0)
 
 
-class Page(HTMLParser):
-    """Collects tags and text."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.feed(path.read_text(encoding="utf-8"))
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-
-    handle_startendtag = handle_starttag
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
-
-    def count(self, tag: str) -> int:
-        return sum(tag == name for name, _ in self.found)
-
-
 def test_pages_hold_the_numbers_and_nothing_from_elsewhere(
     runs: dict[str, RunDirectory], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -212,54 +188,71 @@ def test_pages_hold_the_numbers_and_nothing_from_elsewhere(
         for suite in ("importance", "missing", "noise")
         for kind in ("csv", "html")
     ]
-    pages = {suite: Page(folder / f"{suite}.html") for suite in said if suite != "test"}
+    pages = {suite: HtmlPage.read(folder / f"{suite}.html") for suite in said if suite != "test"}
     for page in pages.values():
-        for tag, attributes in page.found:
-            assert tag not in ("script", "img", "link", "iframe", "object")
-            assert not {"src", "href", "onload"} & attributes.keys()
+        page.require_own()
         assert f"{run.path.name}, split test" in page.text
-    assert "http" not in (folder / "noise.html").read_text()
-    assert pages["missing"].count("rect") == 16
-    for name, each in said["missing"]["subsets"].items():
-        assert f"{name} {each['accuracy']:.3f} " in pages["missing"].text
-    assert pages["noise"].count("svg") == 4
-    assert pages["noise"].count("polyline") == 11
-    assert pages["noise"].count("circle") == 11 * 5
-    assert pages["importance"].count("svg") == 1 + 4
-    for name, phi in said["importance"]["overall"]["shapley"].items():
-        assert f"{name} {phi:+.3f}" in pages["importance"].text
+    subsets = {name: each["accuracy"] for name, each in said["missing"]["subsets"].items()}
+    (bars,) = pages["missing"].charts.values()
+    assert {name: row["x"] for name, row in read_rows(bars).items()} == subsets
+    assert len(subsets) == 16
+    for name, accuracy in subsets.items():
+        assert [name, f"{accuracy:.3f}"] in [
+            row[:2] for row in pages["missing"].find_table("shown")
+        ]
+    charts = pages["noise"].charts
+    assert list(charts) == [
+        f"accuracy with noise on {name}" for name in said["noise"]["modalities"]
+    ]
+    for chart, curves in zip(charts.values(), said["noise"]["modalities"].values(), strict=True):
+        drawn = read_lines(chart)
+        assert list(drawn) == list(curves)
+        for noise, points in drawn.items():
+            assert [y for _, y in points] == curves[noise]["accuracy"]
+            assert [x for x, _ in points] == [
+                each / curves[noise]["strength"][-1] for each in curves[noise]["strength"]
+            ]
+    overall, classes = pages["importance"].charts.values()
+    shapley = said["importance"]["overall"]["shapley"]
+    assert {name: row["x"] for name, row in read_rows(overall).items()} == shapley
+    assert len(classes["data"]["values"]) == 4 * len(said["importance"]["classes"])
+    for name, phi in shapley.items():
+        assert [name, f"{phi:+.3f}"] in pages["importance"].find_table("modality", "Shapley value")
+
+
+def test_the_page_of_the_run_shows_its_suites_and_stays_undamaged(
+    runs: dict[str, RunDirectory], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = runs["multilabel"]
+    shutil.rmtree(run.path / "eval", ignore_errors=True)  # of other tests
+    refresh_report(run)
+    before = HtmlPage.read(run.path / "report.html")
+    evaluate(capsys, run, "suite=importance")
+    evaluate(capsys, run, "--split", "val", "suite=missing")
+    page = HtmlPage.read(run.path / "report.html")
+    run.require_undamaged(checkpoints=True)
+    more = [name for name in page.charts if name not in before.charts]
+    assert more == [
+        "What each modality adds to the f1_macro",
+        "f1_macro where only these modalities are shown (val)",
+    ]
+    page.require_own()
+    (run.path / "eval" / "missing.csv").write_text("split,shown\ntest,image\n")
+    (run.path / "eval" / "importance.csv").write_bytes(b"\xff,\n")
+    refresh_report(run)
+    page = HtmlPage.read(run.path / "report.html")
+    assert list(page.charts) == list(before.charts)
+    assert "eval/missing.csv cannot be read and is not shown" in page.text
+    assert "eval/importance.csv cannot be read and is not shown" in page.text
 
 
 def test_names_are_escaped(tmp_path: Path) -> None:
     found = Importance("accuracy", {"<img src=x>": 0.5}, 0.25, 0.75)
     sheet = suites.make_importance_sheet(found, {"<script>1</script>": found}, "test")
-    page = Page(suites.write_suite(RunDirectory(tmp_path), sheet))
-    assert page.count("script") == page.count("img") == 0
+    page = HtmlPage.read(suites.write_suite(RunDirectory(tmp_path), sheet))
+    page.require_own()
+    assert page.tags("img") == []
     assert "<script>1</script> +0.500 0.250 0.750" in page.text
-
-
-def test_plots_by_hand() -> None:
-    chart = plots.draw_lines(
-        "t",
-        {"x": [(0, 1.0, "a"), (0.5, math.nan, "b"), (1, -1.0, "c")]},
-        caption="s",
-        floor=(0, "p"),
-    )
-    (line,) = chart.lines
-    ends = [float(each) for point in line.points.split() for each in point.split(",")]
-    assert ends == [plots.LEFT, plots.TOP, chart.right, chart.bottom]  # NaN is left out
-    assert chart.floor == pytest.approx((plots.TOP + chart.bottom) / 2)
-    assert [text for _, text in chart.ticks] == ["-1", "-0.5", "0", "0.5", "1"]
-    drawn = plots.draw_bars(
-        "t", {"up": 0.5, "down": -0.25, "no": math.nan, "w" * 40: 0.0}, signed=True
-    )
-    up, down, no, long = drawn.bars
-    assert up.width == pytest.approx(2 * down.width, abs=0.2)
-    assert (up.x, down.x + down.width, no.width) == (drawn.zero, pytest.approx(drawn.zero), 0)
-    assert (up.text, down.text, no.text) == ("+0.500", "-0.250", "+nan")
-    assert long.label == "w" * 40  # uncut: the picture is wider
-    assert (drawn.label, drawn.width) == (276, plots.WIDTH + 276 - plots.LABEL)
-    assert plots.draw_bars("t", {"zero": 0.0}).bars[0].width == 0
 
 
 ALL = f"mmx eval nowhere suite={','.join(SUITES)}"

@@ -65,7 +65,7 @@ def test_several_seeds_end_with_the_gain_over_them(
     gains = [run.summary()["gains"]["scratch"]["value"] for run in runs]
     assert float(lines[0]["gain"]) == pytest.approx(sum(gains) / 2)
     assert json.loads((folder / "gains.json").read_text())["comparisons"] == 2
-    assert (folder / "gains.html").exists()
+    assert (folder / "sweep.html").exists()
     soon = [run.summary()["faster"] for run in runs]
     there = [each for each in soon if each["target_steps"] is not None]
     assert lines[0]["faster_reached"] in ("", str(len(there)))  # none where scratch is at chance

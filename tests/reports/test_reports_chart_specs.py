@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -99,14 +100,63 @@ def test_a_row_has_its_interval_and_a_value_that_is_no_number_no_row() -> None:
         Measured("c", -0.5, stands_out=False),
     ]
     spec = chart_specs.draw_measured(rows, x="gain", signed=True)
-    assert spec["data"]["values"] == [
-        {"row": "a", "x": 0.25, "low": 0.125, "high": 0.5, "text": "+0.250", "out": True},
-        {"row": "c", "x": -0.5, "low": None, "high": None, "text": "−0.500", "out": False},
+    keys = ("row", "x", "low", "high", "text", "about", "out")
+    assert [[each[key] for key in keys] for each in spec["data"]["values"]] == [
+        ["a", 0.25, 0.125, 0.5, "+0.250", "+0.250 (+0.125 … +0.500)", True],
+        ["c", -0.5, None, None, "−0.500", "−0.500", False],
     ]
     zero, interval = layers(spec, "rule")
     assert zero["encoding"]["x"]["datum"] == 0
     assert [interval["encoding"][end]["field"] for end in ("x", "x2")] == ["low", "high"]
     assert len(layers(chart_specs.draw_bars(rows, x="gain"), "bar")) == 1
+
+
+@pytest.mark.parametrize(
+    ("interval", "low", "high", "goes_on"),
+    [
+        ((-9.0, 9.0), -1.0, 1.0, [True, True]),
+        ((0.05, 9.0), 0.05, 1.0, [False, True]),
+        ((-9.0, 0.2), -1.0, 0.2, [True, False]),
+        ((-1.0, 1.0), -1.0, 1.0, [False, False]),
+    ],
+)
+@pytest.mark.parametrize("draw", [chart_specs.draw_measured, chart_specs.draw_bars])
+def test_a_very_wide_interval_is_cut_and_ends_in_arrows(
+    interval: tuple[float, float],
+    low: float,
+    high: float,
+    goes_on: list[bool],
+    draw: Callable[..., Json],
+) -> None:
+    spec = draw([Measured("a", 0.1, interval), Measured("b", 0.05)], x="gain")
+    first, second = spec["data"]["values"]
+    assert (first["low"], first["high"]) == pytest.approx((low, high))
+    assert first["goes_on"] == goes_on
+    assert (second["low"], second["high"]) == (None, None)
+    arrows = [each for each in layers(spec, "point") if "shape" in each["mark"]]
+    shapes = ["triangle-left", "triangle-right"]
+    assert [each["mark"]["shape"] for each in arrows] == [
+        shape for shape, there in zip(shapes, goes_on, strict=True) if there
+    ]
+    assert all(values(each) == [first] for each in arrows)
+
+
+def test_values_of_zero_keep_their_intervals_and_those_of_no_numbers_have_none() -> None:
+    rows = [Measured("a", 0.0, (-0.5, 0.25)), Measured("b", 0.0, (math.nan, math.nan))]
+    first, second = chart_specs.draw_bars(rows, x="gain")["data"]["values"]
+    assert (first["low"], first["high"], first["goes_on"]) == (-0.5, 0.25, [False, False])
+    assert (second["low"], second["high"]) == (None, None)
+
+
+def test_long_names_stand_above_their_rows_on_a_narrow_screen() -> None:
+    label = "source=digits transfer=parameter target.fraction=0.05 over scratch"
+    spec = chart_specs.draw_measured([Measured(label, 0.1), Measured("b", 0.2)], x="gain")
+    assert spec["encoding"]["y"]["scale"]["domain"] == [label, "b"]
+    narrow = spec["usermeta"]["narrow"]
+    assert narrow["height"] > spec["height"]
+    assert narrow["encoding"]["y"]["axis"] is None
+    assert {"field": "row"} in [each["encoding"].get("text") for each in narrow["layer"]]
+    assert "usermeta" not in chart_specs.draw_bars([Measured("b", 0.2)], x="gain")
 
 
 def test_heat_is_the_part_of_the_strongest_cell() -> None:

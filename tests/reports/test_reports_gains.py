@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from html_pages import HtmlPage, read_lines, read_rows
 from rich.console import Console
 
 from mmx.errors import DamagedFileError
@@ -26,6 +27,7 @@ from mmx.evaluation.sample_metric import SampleScores
 from mmx.reports import gains_page
 from mmx.reports.group_gain import GroupFaster
 from mmx.reports.sweep_gains import Gains, compute_gains, find_less_data
+from mmx.reports.sweep_page import render_sweep
 from mmx.runs import sample_scores
 from mmx.runs.directory import RunDirectory
 from mmx.runs.draw import Draw
@@ -296,8 +298,8 @@ def test_a_median_seed_that_never_gets_there_has_no_number(tmp_path: Path) -> No
         (line,) = csv.DictReader(file)
     assert (line["faster_reached"], line["faster_target_steps"]) == ("1", "")
     assert json.loads((tmp_path / "gains.json").read_text())["gains"][0]["faster_target_s"] is None
-    html = (tmp_path / "gains.html").read_text()
-    assert "1 of 2: – / 350 steps, – / 3.50 s" in html
+    page = HtmlPage(render_sweep("s", [], found))
+    assert "1 of 2: – / 350 steps, – / 3.50 s" in page.text
 
 
 def test_only_the_observed_control_has_a_speed(tmp_path: Path) -> None:
@@ -457,14 +459,15 @@ def test_the_files_hold_the_numbers_in_full(paths: dict[Any, list[Path]], tmp_pa
     assert data["gains"][1]["group"] == {"fusion": "gmu"}
     assert data["gains"][1]["gain"] == found.found[1].gain.value
     assert data["less_data"] == []
-    html = (folder / "gains.html").read_text()
-    assert html.count("<svg") == 1
-    assert html.count('class="whisker"') == 3  # one for each bar
+    page = HtmlPage(render_sweep("s", [], found))
+    (chart,) = page.charts.values()
+    rows = read_rows(chart)
+    assert len(rows) == 3
     for each in found.found:
-        low, high = each.gain.interval or (0.0, 0.0)
-        assert f"<title>{low:+.3f} … {high:+.3f}</title>" in html
-        assert f">{each.label} over {each.gain.control}</text>" in html
-    assert "negative transfer: the source hurts" in html
+        row = rows[f"{each.label} over {each.gain.control}"]
+        assert (row["x"], row["low"], row["high"]) == (each.gain.value, *(each.gain.interval or ()))
+        assert row["out"]  # all three intervals exclude zero
+    assert "negative transfer: the source hurts" in page.text
 
 
 def test_a_curve_is_drawn_and_told(tmp_path: Path) -> None:
@@ -481,6 +484,9 @@ def test_a_curve_is_drawn_and_told(tmp_path: Path) -> None:
     data = json.loads((folder / "gains.json").read_text())
     (curve,) = data["less_data"]
     assert curve["text"] in gains_page.list_notes(found)
-    html = (folder / "gains.html").read_text()
-    assert html.count("<svg") == 2
-    assert html.count("<polyline") == 2  # of transfer and control
+    _, labels = HtmlPage(render_sweep("s", [], found)).charts.values()
+    (small, large) = found.less_data[0].points
+    assert read_lines(labels) == {
+        "transfer": [(0.1, small.target), (1.0, large.target)],
+        "scratch": [(0.1, small.control), (1.0, large.control)],
+    }

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from html_pages import HtmlPage, read_lines
 
-from mmx.reports import report
+from mmx.reports import report, report_charts
 from mmx.reports.answer import (
     answer,
     format_faster,
@@ -18,45 +19,11 @@ from mmx.reports.answer import (
     format_search,
     format_title,
 )
+from mmx.reports.headline import write_headline
+from mmx.reports.report_charts import SHOWN_SPLITS, draw_learning_curves
 from mmx.runs.directory import RunDirectory
 from mmx.runs.summary import CaughtUp, ClassTable, LineFacts, StatedGain, Summary
 from mmx.runs.surroundings import describe_surroundings, digest_code, list_packages
-
-VOID = {"meta", "br", "img", "hr", "input", "link"}
-
-
-class Page(HTMLParser):
-    """Collects tags, attributes and text, and complains of a tag that is not closed in order."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
-
-    def tags(self, name: str) -> list[dict[str, str | None]]:
-        return [attributes for tag, attributes in self.found if tag == name]
 
 
 def summary(**changes: Any) -> dict[str, Any]:
@@ -113,50 +80,99 @@ def test_the_page_holds_the_numbers_and_escapes_what_it_was_given(tmp_path: Path
         metric(run, "target", epoch, "accuracy", 0.1 * epoch)
         metric(run, "control", epoch, "accuracy", 0.05 * epoch)
     report.write_report(run)
-    html = (run.path / "report.html").read_text(encoding="utf-8")
-    page = Page(html)
-    assert page.tags("script") == page.tags("b") == page.tags("img") == []
+    page = HtmlPage.read(run.path / "report.html")
+    page.require_own()
+    assert page.tags("b") == page.tags("img") == []
     for text in (
         "digits → <script>alert(1)</script> (parameter, gmu, seed 7)",
+        "digits helps on <script>alert(1)</script>: +0.232 accuracy over the scratch control",
         "gain: +0.232 accuracy over the scratch control of equal budget "
         "(95 % interval +0.100 … +0.300 over test samples, one seed): positive",
-        "parameter, test 1.2500 0.4321",
-        "control scratch, test 3.0000 0.2000",
-        "control scratch, val 2.0000 0.1000",
-        "98,765 of 123,456 parameters trained, 321.0 samples/s on cpu in fp32",
-        "1,234,567 FLOPs and 0.0012 s a sample to use.",
         "Tensors: 3 copied, 2 adapted, 1 frozen, 4 fresh.",
         "a note with <b>tags</b>",
         "name: <img src=x>",
         f"code {digest_code()}",
     ):
         assert text in page.text
-    assert "http" not in html.replace("http-equiv", "")  # self-contained
-    assert [chart["aria-label"] for chart in page.tags("svg")] == ["val.accuracy"]
-    points = [line["points"] for line in page.tags("polyline")]
-    # the lowest value, 0.05, stands at the bottom; the highest, 0.3, at the top
-    assert points[0].split()[-1] == "480.0,40.0"
-    assert points[1].split()[0] == "40.0,180.0"
+    assert page.find_table("", "loss", "accuracy") == [
+        ["parameter, test", "1.2500", "0.4321"],
+        ["control scratch, test", "3.0000", "0.2000"],
+        ["parameter, val", "1.2500", "0.4321"],
+        ["control scratch, val", "2.0000", "0.1000"],
+    ]
+    assert page.facts == {
+        "seconds, source": "1.5",
+        "seconds, target": "2.5",
+        "seconds, in total": "9.5",
+        "samples a second": "321.0",
+        "on": "cpu in fp32",
+        "parameters trained": "98,765 of 123,456",
+        "FLOPs a sample": "1,234,567",
+        "time a sample": "1.23 ms",
+    }
+    picture, curves = page.charts.values()
+    assert read_lines(curves) == {
+        "target": [(1, 0.1), (2, 0.2), (3, 0.30000000000000004)],
+        "control": [(1, 0.05), (2, 0.1), (3, 0.15000000000000002)],
+    }
+    # The interval of the gain lies on the axis of the metric, above that of the control.
+    band = picture["layer"][0]["data"]["values"][0]
+    assert (band["low"], band["high"]) == pytest.approx((0.2 + 0.1, 0.2 + 0.3))
+    assert curves["encoding"]["x"]["title"] == "epoch"
+
+
+def test_where_lower_is_better_the_interval_lies_below_the_control(tmp_path: Path) -> None:
+    metrics = {split: {"mse": 2.0} for split in ("val", "test")}
+    gain = {"metric": "mse", "value": 0.5, "interval": [0.25, 0.75], "lower_is_better": True}
+    content = summary(control={"scratch": {"metrics": metrics}}, gain=gain)
+    content["target"]["metrics"] = {split: {"mse": 1.5} for split in ("val", "test")}
+    run = make(tmp_path, content)
+    report.write_report(run)
+    (picture,) = HtmlPage.read(run.path / "report.html").charts.values()
+    band = picture["layer"][0]["data"]["values"][0]
+    assert (band["low"], band["high"]) == (2.0 - 0.75, 2.0 - 0.25)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"interval": [0.1, 0.3]}, "digits helps on target: +0.200 accuracy over the scratch"),
+        ({"interval": [-0.3, -0.1], "value": -0.2}, "digits hurts on target: -0.200 accuracy over"),
+        ({"interval": [-0.1, 0.3]}, "Whether digits helps on target is not clear: +0.200 accuracy"),
+        ({"interval": None}, "Whether digits helps on target is not clear: +0.200 accuracy"),
+        ({"learned": False}, "No answer on target: neither the target nor the scratch control is"),
+        ({"interval": [0.1, 0.3], "control": "unimodal"}, "target is better than the unimodal"),
+        ({"interval": [-0.3, -0.1], "control": "unimodal"}, "target is worse than the unimodal"),
+        (None, "target: accuracy 0.432 on test"),
+    ],
+)  # fmt: skip
+def test_the_headline_is_the_answer(changes: dict[str, Any] | None, said: str) -> None:
+    content = summary()
+    content["target"]["task"] = "target"
+    if changes is not None:
+        content["gain"] = {"metric": "accuracy", "value": 0.2, **changes}
+    assert write_headline(Summary.from_json(content)).startswith(said)
 
 
 def test_a_run_without_control_or_curves_has_a_page_too(tmp_path: Path) -> None:
     run = make(tmp_path, summary(source={"task": "none"}, notes=[]))
     report.write_report(run)
-    page = Page((run.path / "report.html").read_text(encoding="utf-8"))
-    assert "gain:" not in page.text
-    assert "control" not in page.text
-    assert page.tags("svg") == []
+    page = HtmlPage.read(run.path / "report.html")
+    text = page.text.replace(str(run.path), "")  # named after this test
+    assert "gain:" not in text
+    assert "control" not in text
+    assert page.charts == {}
 
 
 def test_one_epoch_and_a_constant_metric_make_a_chart(tmp_path: Path) -> None:
     run = make(tmp_path, summary())
     metric(run, "target", 1, "loss", 0.5)
-    (chart,) = report.make_charts(run.metrics())
-    assert chart["curves"] == [
-        {"stage": "target", "color": report.COLORS["target"], "points": "40.0,180.0"}
-    ]
-    assert (chart["low"], chart["high"]) == ("0.5", "0.5")
-    assert (chart["first"], chart["last"]) == ("epoch 1", "1")
+    (chart,) = draw_learning_curves(run.metrics(), 1, SHOWN_SPLITS)
+    assert chart.title == "loss on validation"
+    assert read_lines(chart.spec) == {"target": [(1, 0.5)]}
+    low, high = chart.spec["encoding"]["y"]["scale"]["domain"]
+    assert low < 0.5 < high
+    assert chart.table.rows == (("1", "0.5"),)
 
 
 def test_points_that_are_no_numbers_are_not_drawn(tmp_path: Path) -> None:
@@ -164,9 +180,35 @@ def test_points_that_are_no_numbers_are_not_drawn(tmp_path: Path) -> None:
     for epoch, value in ((1, 0.5), (2, math.inf), (3, 1.5)):
         metric(run, "target", epoch, "loss", value)
         metric(run, "target", epoch, "r2", math.nan)
-    (chart,) = report.make_charts(run.metrics())
-    assert (chart["name"], chart["low"], chart["high"]) == ("val.loss", "0.5", "1.5")
-    assert chart["curves"][0]["points"] == "40.0,180.0 480.0,40.0"
+    (chart,) = draw_learning_curves(run.metrics(), 3, SHOWN_SPLITS)
+    assert read_lines(chart.spec) == {"target": [(1, 0.5), (3, 1.5)]}
+    assert chart.spec["encoding"]["y"]["scale"]["domain"] == [0.4, 1.6]
+
+
+def test_the_kept_epoch_and_chance_are_marked(tmp_path: Path) -> None:
+    content = summary()
+    content["target"] |= {"best_epoch": 2, "chance": {"accuracy": 0.25, "samples": 9}}
+    run = make(tmp_path, content)
+    for epoch in (1, 2, 3):
+        metric(run, "target", epoch, "accuracy", 0.1 * epoch)
+        metric(run, "target", epoch, "loss", 1 / epoch)
+    report.write_report(run)
+    page = HtmlPage.read(run.path / "report.html")
+    assert list(page.charts) == ["accuracy on validation", "loss on validation"]
+    for chart in page.charts.values():
+        (best,) = [
+            each["data"]["values"]
+            for each in chart["layer"]
+            if each["mark"]["type"] == "point" and each["mark"]["opacity"]
+        ]
+        assert [row["x"] for row in best] == [2]
+    rules = [
+        each
+        for each in page.charts["accuracy on validation"]["layer"]
+        if each["mark"]["type"] == "rule"
+    ]
+    assert [each["data"]["values"] for each in rules] == [[{"y": 0.25}]]
+    assert "The dot is epoch 2, whose weights the target kept." in page.text
 
 
 def test_a_real_run_writes_its_page(train: Callable[..., RunDirectory]) -> None:
@@ -177,11 +219,26 @@ def test_a_real_run_writes_its_page(train: Callable[..., RunDirectory]) -> None:
         "target.per_class=2",
         "encoder.image.width=16",
     )
-    page = Page((run.path / "report.html").read_text(encoding="utf-8"))
+    page = HtmlPage.read(run.path / "report.html")
     accuracy = run.summary()["target"]["metrics"]["test"]["accuracy"]
     assert f"{accuracy:.4f}" in page.text
     assert run.path.name in page.text
-    assert len(page.tags("svg")) == 4
+    assert [title for title in page.charts if title.endswith(("validation", "training"))] == [
+        "accuracy on validation",
+        "f1_macro on validation",
+        "loss on validation",
+        "loss in training",
+    ]
+    card = page.find_table("", "task", "train", "val", "test", "inputs", "predicts")
+    rows = run.summary()["data_cards"]["target"]["rows"]
+    assert card[0][:7] == [
+        *("target", "digits", str(rows["train"]), str(rows["val"]), str(rows["test"])),
+        *("image", "10 classes"),
+    ]
+    assert rows["train"] == 20
+    assert ["trainer.epochs", "1"] in page.find_table("setting", "value")
+    assert "mmx reproduce " in page.text
+    assert "head 0 0 0 2" in page.text  # the map of tensors
 
 
 def test_surroundings_name_versions_machine_and_code(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,12 +267,44 @@ def test_the_page_shows_the_classes(tmp_path: Path) -> None:
     content["target"]["classes"] = classes
     run = make(tmp_path, content)
     report.write_report(run)
-    page = Page((run.path / "report.html").read_text(encoding="utf-8"))
+    page = HtmlPage.read(run.path / "report.html")
     assert page.tags("b") == []
     assert "Balanced accuracy 0.750, macro-F1 0.700." in page.text
-    assert "<b>cat</b> 2 0.500 – 1 1 dog 1 1.000 0.250 0 1" in page.text
-    many = {str(index): classes["classes"]["dog"] for index in range(report.MOST_CLASSES + 1)}
-    assert report.make_class_table(ClassTable.from_json({**classes, "classes": many})) is None
+    assert page.find_table("true \\ predicted") == [["<b>cat</b>", "1", "1"], ["dog", "0", "1"]]
+    assert page.find_table("class", "rows", "recall", "precision") == [
+        ["<b>cat</b>", "2", "0.500", "–"],
+        ["dog", "1", "1.000", "0.250"],
+    ]
+    matrix, bars = page.charts.values()
+    assert [(cell["part"], cell["sign"]) for cell in matrix["data"]["values"]] == [
+        *((0.5, 1), (0.5, -1)),
+        *((0.0, 0), (1.0, 1)),
+    ]
+    assert [(row["row"], row["x"]) for row in bars["data"]["values"]] == [
+        *(("<b>cat</b>", 0.5), ("dog", 1.0), ("dog", 0.25)),
+    ]
+
+
+def test_of_many_classes_the_most_frequent_confusions_are_listed() -> None:
+    count = report_charts.MOST_CLASSES + 1
+    names = [f"class {index}" for index in range(count)]
+    confusion = [[0] * count for _ in names]
+    confusion[3][4], confusion[30][0], confusion[5][5] = 2, 7, 9
+    found = ClassTable.from_json(
+        {
+            "classes": {name: {"recall": 0.5, "precision": 1.0, "support": 9} for name in names},
+            "confusion": confusion,
+        }
+    )
+    assert report_charts.draw_confusion(found) is None
+    listed = report_charts.list_confusions(found)
+    assert listed is not None
+    assert listed.rows == (("class 30", "class 0", "7"), ("class 3", "class 4", "2"))
+    classes = report_charts.list_classes(found)
+    assert classes is not None
+    assert len(classes.rows) == count
+    few = ClassTable.from_json({"classes": {"a": {"support": 1}}, "confusion": [[1]]})
+    assert report_charts.list_confusions(few) is None
 
 
 def test_the_answer_says_what_was_shared_cached_and_what_accuracy_hides() -> None:
@@ -289,8 +378,8 @@ def test_catching_up_with_a_control_at_chance_is_not_told(
     assert any(line.startswith("faster: ") for line in lines) is faster
     run = make(tmp_path, content)
     report.write_report(run)
-    html = (run.path / "report.html").read_text(encoding="utf-8")
-    assert ("faster: " in html) is faster
+    page = HtmlPage.read(run.path / "report.html")
+    assert ("faster: " in page.text) is faster
 
 
 @pytest.mark.parametrize(
@@ -330,27 +419,23 @@ def test_when_the_control_is_caught_up_with(steps: int | None, said: str) -> Non
     assert format_faster(CaughtUp.from_json(found)) == said
 
 
-def test_the_names_of_many_stages_stand_above_a_chart_and_not_beside_it() -> None:
-    stages = ["source", "target", "control", "control-unimodal-image", "control-linear_probe"]
-    colors = dict.fromkeys(stages, "#000")
-    found = report.make_legend(stages, colors)
-    assert [each["stage"] for each in found] == stages
-    assert [each["y"] for each in found[:3]] == [18, 18, 18]
-    assert len({each["y"] for each in found}) > 1
-    for each in found:
-        assert each["x"] + report.LETTER * len(each["stage"]) <= report.WIDTH
-    places = [(each["x"], each["y"]) for each in found]
-    assert len(set(places)) == len(places)
-
-
 def test_every_stage_has_a_color_of_its_own(tmp_path: Path) -> None:
     run = make(tmp_path, summary())
-    stages = ["target", "control", "control-unimodal-image", "control-linear_probe"]
+    stages = ["source", "target", "control", "control-unimodal-image", "control-linear_probe"]
     for stage in stages:
         metric(run, stage, 1, "loss", 0.5)
-    (chart,) = report.make_charts(run.metrics())
-    assert [each["stage"] for each in chart["curves"]] == stages
-    assert len({each["color"] for each in chart["curves"]}) == 4
+    (chart,) = draw_learning_curves(run.metrics(), 1, SHOWN_SPLITS)
+    assert list(read_lines(chart.spec)) == stages
+    names = [
+        each
+        for each in chart.spec["layer"]
+        if each["mark"]["type"] == "text" and each["mark"].get("align") == "left"
+    ]
+    assert len({each["mark"]["color"] for each in names}) == 5
+    places = sorted(each["data"]["values"][0]["y"] for each in names)
+    low, high = chart.spec["encoding"]["y"]["scale"]["domain"]
+    unit = (high - low) / chart.spec["height"]
+    assert all(b - a >= 14 * unit for a, b in itertools.pairwise(places))
 
 
 def test_the_title_names_the_regulariser(tmp_path: Path) -> None:
@@ -362,7 +447,7 @@ def test_the_title_names_the_regulariser(tmp_path: Path) -> None:
     assert format_title(found) == answer(found)[0] == title
     run = make(tmp_path, content)
     report.write_report(run)
-    page = Page((run.path / "report.html").read_text(encoding="utf-8"))
+    page = HtmlPage.read(run.path / "report.html")
     assert " ".join(title.split()) in page.text
 
 
@@ -393,31 +478,33 @@ def test_the_line_of_wise_ft_is_in_the_answer_and_on_the_page(tmp_path: Path) ->
     run = make(tmp_path, content)
     metric(run, "target", 1, "loss", 0.5)
     report.write_report(run)
-    page = Page((run.path / "report.html").read_text(encoding="utf-8"))
+    page = HtmlPage.read(run.path / "report.html")
     assert "α = 0.5 is best on validation, α = 1.0 is kept." in page.text
-    assert "α 0 0.5 1 val 0.250 0.750 0.500 test 0.200 0.500 0.600" in page.text
-    assert [chart["aria-label"] for chart in page.tags("svg")] == ["accuracy over α", "val.loss"]
-    val, test, _ = page.tags("polyline")
-    # 0.2 stands at the bottom, 0.75 at the top; α from the left margin to the right one
-    assert val["points"] == "40.0,167.3 260.0,40.0 480.0,103.6"
-    assert test["points"] == "40.0,180.0 260.0,103.6 480.0,78.2"
+    assert page.find_table("α", "val", "test") == [
+        ["0", "0.250", "0.200"],
+        ["0.5", "0.750", "0.500"],
+        ["1", "0.500", "0.600"],
+    ]
+    assert list(page.charts) == ["loss on validation", "accuracy over α"]
+    assert read_lines(page.charts["accuracy over α"]) == {
+        "val": [(0, 0.25), (0.5, 0.75), (1, 0.5)],
+        "test": [(0, 0.2), (0.5, 0.5), (1, 0.6)],
+    }
     assert format_line(Summary.from_json(summary())) == []
-    assert report.make_line(None) is None
+    assert report_charts.draw_line(None) is None
 
 
 def test_points_of_a_line_that_are_no_numbers_are_not_drawn() -> None:
     nan = float("nan")
-    found = report.make_line(
-        LineFacts.from_json(swept((nan, nan), (0.5, nan))["transfer"]["wise_ft"])
+    facts = [swept((nan, nan), (0.5, nan)), swept((nan, nan), (nan, nan))]
+    one, none = (
+        report_charts.draw_line(LineFacts.from_json(each["transfer"]["wise_ft"])) for each in facts
     )
-    assert found is not None
-    assert [each["stage"] for each in found["chart"]["curves"]] == ["val"]
-    assert found["rows"]["val"] == ["nan", "0.500"]
-    found = report.make_line(
-        LineFacts.from_json(swept((nan, nan), (nan, nan))["transfer"]["wise_ft"])
-    )
-    assert found is not None
-    assert found["chart"] is None
+    assert one is not None
+    assert list(read_lines(one.spec)) == ["val"]
+    assert [row[1] for row in one.table.rows] == ["nan", "0.500"]
+    assert none is not None
+    assert read_lines(none.spec) == {}
 
 
 def searched() -> dict[str, Any]:
@@ -451,8 +538,8 @@ def test_what_a_search_tried_is_in_the_answer_and_on_the_page(tmp_path: Path) ->
     assert any("source 1.5 s, search 7.5 s, target 2.5 s" in str(line) for line in said)
     run = make(tmp_path, content)
     report.write_report(run)
-    page = Page((run.path / "report.html").read_text(encoding="utf-8"))
+    page = HtmlPage.read(run.path / "report.html")
     assert page.tags("b") == []
     for line in lines:
         assert line.strip() in page.text
-    assert "Cost: source 1.5 s, search 7.5 s, target 2.5 s" in page.text
+    assert page.facts["seconds, search"] == "7.5"

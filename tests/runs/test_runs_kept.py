@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from html_pages import HtmlPage, read_lines
 
 from mmx.cli import main
 from mmx.reports import report
+from mmx.reports.answer import format_gains, format_search, format_title
 from mmx.runs.directory import RunDirectory
 from mmx.runs.search_record import read_search
 from mmx.runs.summary import Summary
@@ -95,10 +97,33 @@ def test_compare_eval_predict_and_resume_open_it(name, mmx, runs, tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_its_report_can_be_written_again(name, runs, tmp_path):
     copy = RunDirectory(shutil.copytree(runs / name, tmp_path / name))
-    before = (copy.path / "report.html").read_text()
+    before = HtmlPage.read(copy.path / "report.html")
     report.write_report(copy)
-    after = (copy.path / "report.html").read_text()
-    assert after.split("<pre>")[0] == before.split("<pre>")[0]  # below stands the config
+    after = HtmlPage.read(copy.path / "report.html")
+    after.require_own()
+    # The page has another form; every number and sentence of the earlier one is in it.
+    metrics, *tables = before.tables
+    assert after.find_table(*metrics[0]) == metrics[1:]
+    for head, *rows in tables:
+        if head[1:4] == ["rows", "recall", "precision"]:
+            assert after.find_table("class", "rows", "recall") == [row[:4] for row in rows]
+            found = after.find_table("true \\ predicted", *head[4:])
+            assert found == [[row[0], *row[4:]] for row in rows]
+    summary = copy.read_summary()
+    for text in (format_title(summary), *format_gains(summary), *format_search(summary)):
+        assert " ".join(text.split()) in before.text
+        assert " ".join(text.split()) in after.text
+    for note in summary.notes:
+        assert note in after.text
+    names = [each["aria-label"] for each in before.tags("svg") if "." in str(each["aria-label"])]
+    drawn = [spec for spec in after.charts.values() if _is_curve(spec)]
+    assert len(drawn) == len(names) > 0
+    lines = [line for spec in drawn for line in read_lines(spec).values()]
+    assert len(lines) == len(before.tags("polyline"))
+
+
+def _is_curve(spec):
+    return spec.get("encoding", {}).get("x", {}).get("title") == "epoch"
 
 
 @pytest.mark.parametrize("name", ["feature", "joint", "unfrozen"])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from html_pages import HtmlPage
 
 from mmx.runs.directory import RunDirectory
 from mmx.training import checkpoint
@@ -48,7 +49,7 @@ def test_a_regulariser_and_its_penalty_are_written_down(
     final = 0.25 * torch.stack(ways).sum().item()
     assert means[1] == pytest.approx(final, rel=0.5)
     assert "train.penalty" in (held.path / "run.log").read_text()
-    assert 'aria-label="train.penalty"' in (held.path / "report.html").read_text()
+    assert "penalty in training" in HtmlPage.read(held.path / "report.html").charts
 
 
 def penalties(run: RunDirectory) -> list[float]:

@@ -34,20 +34,32 @@
     script.textContent = await inflate(library.textContent);
     document.head.append(script);
     for (const figure of figures) {
-      try {
-        await draw(figure);
-        figure.dataset.drawn = "yes";
-      } catch (error) {
-        complain(error, figure);
+      const closed = figure.parentElement.closest("details:not([open])");
+      if (closed) { // it has no width yet
+        figure.dataset.drawn = "later";
+        closed.addEventListener("toggle", () => drawOrComplain(figure), { once: true });
+      } else {
+        await drawOrComplain(figure);
       }
+    }
+  }
+
+  async function drawOrComplain(figure) {
+    try {
+      await draw(figure);
+      figure.dataset.drawn = "yes";
+    } catch (error) {
+      complain(error, figure);
     }
   }
 
   async function draw(figure) {
     const spec = JSON.parse(figure.querySelector("script").textContent);
     if (spec.usermeta?.narrow && figure.clientWidth < 520) Object.assign(spec, spec.usermeta.narrow);
+    const limit = Math.max(90, figure.clientWidth * 0.38);
+    const own = { ...config, axisX: { ...config.axisX, labelLimit: 90 }, axisY: { ...config.axisY, labelLimit: limit } };
     // ast: expressions are interpreted, not evaluated, which the page's policy forbids.
-    const options = { mode: "vega-lite", renderer: "svg", ast: true, actions: false, defaultStyle: false, config,
+    const options = { mode: "vega-lite", renderer: "svg", ast: true, actions: false, defaultStyle: false, config: own,
       tooltip: { disableDefaultStyle: true } };
     await window.vegaEmbed(figure.querySelector(".plot"), spec, options);
     figure.querySelector("details")?.removeAttribute("open");

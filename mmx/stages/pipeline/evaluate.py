@@ -36,6 +36,7 @@ from mmx.runs.summary import (
     ClassTable,
     ControlResult,
     Cost,
+    DataCard,
     RegularizerFacts,
     SourceResult,
     StatedGain,
@@ -64,12 +65,14 @@ class Known:
     Attributes:
         notes: Notes for the reader.
         data: Role to the fingerprint of its data.
+        cards: Role to what its task read.
         search: The result of its search; None if it had none.
         seconds: Returns the seconds since the run began.
     """
 
     notes: Sequence[str]
     data: dict[str, str]
+    cards: dict[str, DataCard]
     search: SearchEnd | None
     seconds: Callable[[], float]
 
@@ -109,10 +112,22 @@ def evaluate(
         notes=[*(search.notes if search else ()), *compared.pop("notes", ()), *known.notes],
         **compared,
         data=known.data,
+        data_cards=known.cards,
         timing=_make_timing(source, target, controls, known, used["seconds_per_sample"]),
     )
     # What is not set is not written.
     return summary if fold is None else summary.model_copy(update={"fold": _describe_fold(fold)})
+
+
+def describe_data(task: TaskData) -> DataCard:
+    """Return how many rows of a task there are, and how many of them have each input."""
+    used = np.concatenate([np.asarray(rows) for rows in task.splits.values()])
+    return DataCard(
+        rows={split: len(rows) for split, rows in task.splits.items()},
+        inputs={name: int((each[used] != 0).sum()) for name, each in task.digests.items()},
+        kind=task.target.kind,
+        outputs=task.target.outputs,
+    )
 
 
 def _describe_fold(fold: Fold) -> TestedFold:

@@ -1,0 +1,161 @@
+"""The charts of evaluation suites, from the rows of their CSV files.
+
+A suite's page draws what was just measured, and a run's page what ``eval/<suite>.csv`` holds.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from mmx.errors import UnreadableFileError
+from mmx.reports import chart_specs
+from mmx.reports.chart_specs import HeatCell, Measured, Series
+from mmx.reports.page import Chart, Grid
+from mmx.untrusted import read_text
+
+LIMIT = 8 * 2**20
+"""Most bytes of a suite's file."""
+MOST_CLASSES = 40
+"""Classes whose importance is drawn; the table has all."""
+Row = Mapping[str, str]
+FIXED = ("split", "shown", "modality", "noise", "strength", "level", "scaled", "by_prior", "rate",
+         "seed", "relative_area")  # fmt: skip
+"""Columns that are no metrics."""
+
+
+def draw_suite(
+    name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], floor: float | None = None
+) -> list[Chart]:
+    """Return the charts of a suite.
+
+    Args:
+        name: The suite; one that is not known has no charts.
+        columns: Columns of its CSV file.
+        rows: Its cells.
+        floor: The primary metric of the prior, if it is known.
+    """
+    draw = DRAWN.get(name)
+    if draw is None:
+        return []
+    as_text = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    charts = draw([dict(zip(columns, row, strict=True)) for row in as_text], floor)
+    splits = {row[columns.index("split")] for row in as_text} - {"test"}
+    where = f" ({', '.join(sorted(splits))})" if splits else ""
+    return [replace(chart, title=f"{chart.title}{where}") for chart in charts]
+
+
+def read_suites(folder: Path) -> tuple[dict[str, list[Chart]], list[str]]:
+    """Return the charts of the suites that a run was evaluated by, and what could not be read.
+
+    Args:
+        folder: ``eval`` in a run directory, whose files anybody may have changed.
+    """
+    found: dict[str, list[Chart]] = {}
+    problems = []
+    for name in DRAWN:
+        path = folder / f"{name}.csv"
+        if not path.exists():
+            continue
+        try:
+            heads, *rows = csv.reader(io.StringIO(read_text(path, limit=LIMIT)), strict=True)
+            found[name] = draw_suite(name, heads, rows)
+        except (UnreadableFileError, ValueError, KeyError, csv.Error) as error:
+            problems.append(f"eval/{path.name} cannot be read and is not shown: {error}")
+    return found, problems
+
+
+def _draw_importance(rows: Sequence[Row], floor: float | None) -> list[Chart]:
+    overall = [row for row in rows if not row["class"]]
+    classes = [row for row in rows if row["class"]]
+    charts = []
+    if overall:
+        found = {row["modality"]: float(row["shapley"]) for row in overall}
+        ordered = sorted(found, key=lambda name: -found[name])
+        table = tuple((name, f"{found[name]:+.3f}") for name in ordered)
+        grid = Grid("importance", ("modality", "Shapley value"), table)
+        score = overall[0]["score"]
+        bars = [Measured(name, found[name]) for name in ordered]
+        axis = f"Shapley value: part of the {score}"
+        spec = chart_specs.draw_bars(bars, x=axis, signed=True)
+        charts.append(Chart(f"What each modality adds to the {score}", spec, grid))
+    if classes:
+        charts.append(_draw_class_importance(classes))
+    return charts
+
+
+def _draw_class_importance(rows: Sequence[Row]) -> Chart:
+    labels = list(dict.fromkeys(row["class"] for row in rows))
+    names = list(dict.fromkeys(row["modality"] for row in rows))
+    values = {(row["class"], row["modality"]): float(row["shapley"]) for row in rows}
+    cells = [
+        HeatCell(label, name, value, chart_specs.format_number(value, signed=True))
+        for label in labels[:MOST_CLASSES]
+        for name in names
+        if (value := values.get((label, name))) is not None
+    ]
+    known = {place: f"{value:+.3f}" for place, value in values.items()}
+    table = tuple((label, *(known.get((label, name), "") for name in names)) for label in labels)
+    labels = labels[:MOST_CLASSES]
+    spec = chart_specs.draw_heat_map(cells, rows=labels, columns=names, y="class")
+    grid = Grid("importance for recall", ("class", *names), table)
+    width = 110 * len(names) + 160
+    return Chart("What each modality adds to the recall of a class", spec, grid, width=width)
+
+
+def _draw_missing(rows: Sequence[Row], floor: float | None) -> list[Chart]:
+    if not rows or "shown" not in rows[0]:
+        return []
+    primary = _find_primary(rows[0])
+    points = [(row["shown"], float(row[primary])) for row in rows]
+    grid = Grid("missing", ("shown", primary), tuple((x, f"{y:.3f}") for x, y in points))
+    bars = [Measured(name, value) for name, value in points]
+    spec = chart_specs.draw_bars(bars, x=primary)
+    return [Chart(f"{primary} where only these modalities are shown", spec, grid)]
+
+
+def _draw_noise(rows: Sequence[Row], floor: float | None) -> list[Chart]:
+    charts = []
+    primary = _find_primary(rows[0]) if rows else ""
+    ends = [float(row[primary]) for row in rows]
+    known = [each for each in [*ends, floor] if each is not None and math.isfinite(each)]
+    within = chart_specs.find_ends(known)  # the same axis for all modalities
+    for modality in dict.fromkeys(row["modality"] for row in rows):
+        own = [row for row in rows if row["modality"] == modality]
+        series, table = [], []
+        for place, noise in enumerate(dict.fromkeys(row["noise"] for row in own)):
+            members = [row for row in own if row["noise"] == noise]
+            colour, dash = chart_specs.pick_colour(place)
+            points = [(float(row["scaled"]), float(row[primary])) for row in members]
+            series.append(Series(noise, points, colour, dash))
+            table += [(noise, row["level"], f"{float(row[primary]):.3f}") for row in members]
+        spec = chart_specs.draw_curves(
+            series,
+            x="strength, in parts of the heaviest",
+            whole=False,
+            within=within,
+            reference=None if floor is None else (floor, "prior"),
+        )
+        grid = Grid(f"noise on {modality}", ("noise", "strength", primary), tuple(table))
+        charts.append(Chart(f"{primary} with noise on {modality}", spec, grid, small=True))
+    return charts
+
+
+def _find_primary(row: Row) -> str:
+    """Return the metric that counts, which stands before the others."""
+    found = next((name for name in row if name not in FIXED), None)
+    if found is None:
+        raise ValueError("it has no metric")
+    return found
+
+
+DRAWN: dict[str, Callable[[Sequence[Row], float | None], list[Chart]]] = {
+    "importance": _draw_importance,
+    "missing": _draw_missing,
+    "noise": _draw_noise,
+}
+"""Suite to the function that draws it, in the order of a run's page."""
