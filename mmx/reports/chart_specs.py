@@ -76,13 +76,22 @@ class Measured:
 
 @dataclass(frozen=True)
 class HeatCell:
-    """One cell of a heat map: its place, its value, what is written in it, and what it says."""
+    """One cell of a heat map.
+
+    Attributes:
+        row, column: Its place.
+        value: What its colour shows.
+        text: What is written in it.
+        about: What it says when it is pointed at.
+        detail: What is written below the text, where there is room.
+    """
 
     row: str
     column: str
     value: float
     text: str
     about: str = ""
+    detail: str = ""
 
 
 def draw_curves(
@@ -396,6 +405,7 @@ def draw_heat_map(
             "column": cell.column,
             "text": cell.text,
             "about": cell.about or cell.text,
+            "detail": cell.detail,
             "part": min(1.0, abs(cell.value) / top) if math.isfinite(cell.value) else 0.0,
             "sign": 0 if not math.isfinite(cell.value) else (cell.value > 0) - (cell.value < 0),
         }
@@ -407,26 +417,35 @@ def draw_heat_map(
     across: Json = {"field": "column", "type": "nominal", "sort": list(columns), "title": x or None}
     across["axis"] = {"orient": "top", "labelAngle": -40 if _are_long(columns) else 0}
     longest = max((len(cell.text) for cell in cells), default=1)
-    text = {"type": "text", "fontSize": 11 if longest > 4 else 12}
-    return {
+    size = 11 if longest > 4 else 12
+    has_detail = any(cell.detail for cell in cells)
+    text: Json = {"type": "text", "fontSize": size, "color": INK}
+    rectangle = {
+        "mark": {"type": "rect", "stroke": GROUND, "strokeWidth": 1.5},
+        "encoding": {
+            "fill": colour,
+            "fillOpacity": opacity,
+            "tooltip": {"field": "about", "title": ""},
+        },
+    }
+    words = {"mark": text, "encoding": {"text": {"field": "text"}}}
+    spec = {
         **make_frame((30 if longest > 4 else 26) * len(rows)),
         "data": {"values": values},
         "encoding": {
             "x": {**across, "scale": {"type": "band", "domain": list(columns)}},
             "y": {**make_rows(rows), "title": y or None},
         },
-        "layer": [
-            {
-                "mark": {"type": "rect", "stroke": GROUND, "strokeWidth": 1.5},
-                "encoding": {
-                    "fill": {**colour},
-                    "fillOpacity": opacity,
-                    "tooltip": {"field": "about", "title": ""},
-                },
-            },
-            {"mark": {**text, "color": INK}, "encoding": {"text": {"field": "text"}}},
-        ],
+        "layer": [rectangle, words],
     }
+    if has_detail:
+        below = {**text, "fontSize": 10, "dy": 9, "opacity": 0.8}
+        raised = {**words, "mark": {**text, "fontSize": 12, "dy": -6, "fontWeight": 600}}
+        detail = {"mark": below, "encoding": {"text": {"field": "detail"}}}
+        narrow = {"height": spec["height"], "layer": spec["layer"]}
+        spec["usermeta"] = {"narrow": narrow}
+        spec |= {"height": 46 * len(rows), "layer": [rectangle, raised, detail]}
+    return spec
 
 
 def spread_labels(

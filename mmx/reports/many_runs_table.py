@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -79,7 +78,7 @@ def describe_comparison(found: ManyRuns) -> list[str]:
             continue
         lines.append(
             f"best by validation{where}: {best.group.name}, {found.metric} "
-            f"{_format_mean(best.test)} on test ({_format_mean(best.val)} on validation)"
+            f"{format_mean(best.test)} on test ({format_mean(best.val)} on validation)"
         )
         clear = [line for line in own if line.paired and _excludes_zero(line.paired.interval)]
         if len(own) > 1:
@@ -121,8 +120,8 @@ def _list_columns(found: ManyRuns) -> list[tuple[str, Callable[[GroupLine], str]
         columns.append((key, partial(_find_label, key)))
     columns += [
         ("n", lambda line: str(len(line.test.values))),
-        (f"{found.metric} test", lambda line: _format_mean(line.test)),
-        (f"{found.metric} val", lambda line: _format_mean(line.val)),
+        (f"{found.metric} test", lambda line: format_mean(line.test)),
+        (f"{found.metric} val", lambda line: format_mean(line.val)),
     ]
     if any(line.gain for line in found.lines):
         columns.append(("gain", _format_gain))
@@ -135,11 +134,12 @@ def _list_columns(found: ManyRuns) -> list[tuple[str, Callable[[GroupLine], str]
     ]
 
 
-def _list_heads(found: ManyRuns) -> LineCells:
+def list_heads(found: ManyRuns) -> LineCells:
+    """Return the heads of the table."""
     return [one_line(head, VALUE) for head, _ in _list_columns(found)]
 
 
-def _list_rows(found: ManyRuns) -> list[LineCells]:
+def list_rows(found: ManyRuns) -> list[LineCells]:
     """Return the cells of each line as texts for people."""
     columns = _list_columns(found)
     return [[one_line(show(line), VALUE) for _, show in columns] for line in found.lines]
@@ -154,7 +154,7 @@ def _find_label(key: str, line: GroupLine) -> str:
 
 
 def _format_gain(line: GroupLine) -> str:
-    return "" if line.gain is None else _format_mean(line.gain, signed=True)
+    return "" if line.gain is None else format_mean(line.gain, signed=True)
 
 
 def _format_paired(line: GroupLine) -> str:
@@ -166,13 +166,14 @@ def _format_paired(line: GroupLine) -> str:
     return f"{line.paired.value:+.3f} ({low:+.3f} … {high:+.3f}){effect}"
 
 
-def _format_mean(mean: GroupMean, *, signed: bool = False) -> str:
+def format_mean(mean: GroupMean, *, signed: bool = False) -> str:
+    """Return a mean, with half of its interval if it has one."""
     text = f"{mean.value:+.3f}" if signed else f"{mean.value:.3f}"
     return text if mean.half_width is None else f"{text} ± {mean.half_width:.3f}"
 
 
 def _format_text(found: ManyRuns) -> str:
-    heads, rows = _list_heads(found), _list_rows(found)
+    heads, rows = list_heads(found), list_rows(found)
     lines: list[Sequence[str]] = [heads, *rows]
     widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
     table = [
@@ -210,8 +211,8 @@ def _format_csv(found: ManyRuns) -> str:
 
 
 def _format_markdown(found: ManyRuns) -> str:
-    heads = [escape_markdown(head) for head in _list_heads(found)]
-    rows = [[escape_markdown(cell) for cell in row] for row in _list_rows(found)]
+    heads = [escape_markdown(head) for head in list_heads(found)]
+    rows = [[escape_markdown(cell) for cell in row] for row in list_rows(found)]
     lines = [f"| {' | '.join(row)} |" for row in [heads, ["---"] * len(heads), *rows]]
     return (
         "\n".join(
@@ -232,9 +233,9 @@ def escape_markdown(text: str) -> str:
 
 def _format_latex(found: ManyRuns) -> str:
     r"""Return a table for ``\usepackage{booktabs}``, the best on validation in bold."""
-    heads = [escape_latex(head) for head in _list_heads(found)[1:]]
+    heads = [escape_latex(head) for head in list_heads(found)[1:]]
     rows = []
-    for line, cells in zip(found.lines, _list_rows(found), strict=True):
+    for line, cells in zip(found.lines, list_rows(found), strict=True):
         shown = [escape_latex(cell) for cell in cells[1:]]
         rows.append([f"\\textbf{{{cell}}}" if line.is_best and cell else cell for cell in shown])
     lines = [
@@ -258,15 +259,6 @@ def escape_latex(text: str) -> str:
 
 
 def _format_html(found: ManyRuns) -> str:
-    """Return a table of its own, to be put into a page."""
-    heads = "".join(f"<th>{html.escape(head)}</th>" for head in _list_heads(found))
-    rows = [
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-        for row in _list_rows(found)
-    ]
-    notes = "".join(f"<li>{html.escape(line.strip())}</li>" for line in describe_comparison(found))
-    return (
-        f"<table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n"
-        + "\n".join(rows)
-        + f"\n</tbody>\n</table>\n<ul>{notes}</ul>\n"
-    )
+    from mmx.reports.compare_page import render_comparison  # which reads this table
+
+    return render_comparison(found)

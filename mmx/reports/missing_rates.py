@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mmx.evaluation.random_missing import DRAWS, RatePoint
-from mmx.reports import plots
 from mmx.reports.page import Grid
 from mmx.reports.suites import Sheet
 from mmx.reports.view import format_metric
@@ -36,6 +35,7 @@ def make_rates_sheet(points: Sequence[RatePoint], split: str, rows: int, seed: i
     return Sheet(
         name="missing_at_random",
         title="Modalities missing at random",
+        answer=_tell(points, names[0]),
         split=split,
         notes=(
             f"All {rows:,} rows of {split}. Each modality of each row is taken away with the given "
@@ -45,11 +45,6 @@ def make_rates_sheet(points: Sequence[RatePoint], split: str, rows: int, seed: i
             "number of such rows.",
         ),
         grids=(Grid(f"Missing at random ({split})", ("rate", *names, "by prior"), tuple(cells)),),
-        charts=(
-            plots.draw_bars(
-                names[0], {f"{point.rate:g}": point.mean(names[0]) for point in points}
-            ),
-        ),
         columns=("split", "seed", "rate", "draw", *names),
         rows=tuple(
             (split, seed, point.rate, draw, *found.values())
@@ -57,3 +52,12 @@ def make_rates_sheet(points: Sequence[RatePoint], split: str, rows: int, seed: i
             for draw, found in enumerate(point.draws)
         ),
     )
+
+
+def _tell(points: Sequence[RatePoint], primary: str) -> str:
+    """Return the metric at the lowest and at the highest rate."""
+    parts = [
+        f"{primary} {format_metric(primary, point.mean(primary))} with {100 * point.rate:g} % missing"
+        for point in (points[0], points[-1])
+    ]
+    return ", ".join(dict.fromkeys(parts))

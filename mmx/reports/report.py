@@ -46,6 +46,7 @@ TRANSFER_LIMIT = 16 * 2**20
 SUITE_TITLES = {
     "importance": "Importance of the modalities",
     "missing": "Missing modalities",
+    "missing_at_random": "Modalities missing at random",
     "noise": "Noisy modalities",
 }
 

@@ -24,7 +24,7 @@ MOST_CLASSES = 40
 """Classes whose importance is drawn; the table has all."""
 Row = Mapping[str, str]
 FIXED = ("split", "shown", "modality", "noise", "strength", "level", "scaled", "by_prior", "rate",
-         "seed", "relative_area")  # fmt: skip
+         "seed", "draw", "relative_area")  # fmt: skip
 """Columns that are no metrics."""
 
 
@@ -118,6 +118,20 @@ def _draw_missing(rows: Sequence[Row], floor: float | None) -> list[Chart]:
     return [Chart(f"{primary} where only these modalities are shown", spec, grid)]
 
 
+def _draw_rates(rows: Sequence[Row], floor: float | None) -> list[Chart]:
+    """Return the mean over draws at each rate of missing cells."""
+    if not rows:
+        return []
+    primary, values = _find_primary(rows[0]), dict[float, list[float]]()
+    for row in rows:
+        values.setdefault(float(row["rate"]), []).append(float(row[primary]))
+    points = [(rate, sum(found) / len(found)) for rate, found in sorted(values.items())]
+    title = f"{primary} where cells are missing at random"
+    table = tuple((f"{rate:g}", f"{value:.3f}") for rate, value in points)
+    spec = chart_specs.draw_curves([Series(primary, points)], x="part that is missing", whole=False)
+    return [Chart(title, spec, Grid(title, ("rate", primary), table), width=620)]
+
+
 def _draw_noise(rows: Sequence[Row], floor: float | None) -> list[Chart]:
     charts = []
     primary = _find_primary(rows[0]) if rows else ""
@@ -156,6 +170,7 @@ def _find_primary(row: Row) -> str:
 DRAWN: dict[str, Callable[[Sequence[Row], float | None], list[Chart]]] = {
     "importance": _draw_importance,
     "missing": _draw_missing,
+    "missing_at_random": _draw_rates,
     "noise": _draw_noise,
 }
 """Suite to the function that draws it, in the order of a run's page."""

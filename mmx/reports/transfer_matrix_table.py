@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Sequence
 
 from mmx.csv_text import format_csv
@@ -73,11 +72,12 @@ def format_interval(cell: MatrixCell) -> str:
     return "" if found is None else f"{found[0]:+.3f} … {found[1]:+.3f}"
 
 
-def _list_heads(found: TransferMatrix, matrix: Matrix) -> list[str]:
+def list_heads(found: TransferMatrix, matrix: Matrix) -> list[str]:
+    """Return the heads of a matrix: a corner, then the targets."""
     return [CORNER, *(one_line(found.name_column(matrix, each), VALUE) for each in found.targets)]
 
 
-def _list_rows(found: TransferMatrix, matrix: Matrix) -> list[list[str]]:
+def list_rows(found: TransferMatrix, matrix: Matrix) -> list[list[str]]:
     """Return each row with its source first, every cell in one line."""
     return [
         [one_line(source, VALUE), *(_format_cell(found, matrix, source, x) for x in found.targets)]
@@ -101,7 +101,7 @@ def _format_text(found: TransferMatrix) -> str:
 
 
 def _draw_table(found: TransferMatrix, matrix: Matrix) -> list[str]:
-    rows: list[Sequence[str]] = [_list_heads(found, matrix)]
+    rows: list[Sequence[str]] = [list_heads(found, matrix)]
     for source in found.sources:
         above, below = [one_line(source, VALUE)], [""]
         for target in found.targets:
@@ -128,7 +128,7 @@ def _format_csv(found: TransferMatrix) -> str:
 def _format_markdown(found: TransferMatrix) -> str:
     blocks = [escape_markdown(found.title), ""]
     for matrix in found.matrices:
-        rows = [_list_heads(found, matrix), *_list_rows(found, matrix)]
+        rows = [list_heads(found, matrix), *list_rows(found, matrix)]
         head, *body = [f"| {' | '.join(map(escape_markdown, row))} |" for row in rows]
         name = [f"**{escape_markdown(matrix.name)}**", ""] if matrix.name else []
         blocks += [*name, head, f"| {' | '.join(['---'] * len(rows[0]))} |", *body, ""]
@@ -140,11 +140,11 @@ def _format_latex(found: TransferMatrix) -> str:
     r"""Return a table for ``\usepackage{booktabs}``; clear gains and losses are in bold."""
     lines = [f"% {line}" for line in (found.title, LEGEND, *describe_matrix(found))]
     for matrix in found.matrices:
-        heads = [escape_latex(head) for head in _list_heads(found, matrix)]
+        heads = [escape_latex(head) for head in list_heads(found, matrix)]
         lines += [f"% {one_line(matrix.name)}"] if matrix.name else []
         lines += [f"\\begin{{tabular}}{{{'l' * len(heads)}}}", "\\toprule"]
         lines += [" & ".join(heads) + r" \\", "\\midrule"]
-        for row in _list_rows(found, matrix):
+        for row in list_rows(found, matrix):
             clear = [cell.endswith(("[+]", "[-]")) for cell in row]
             cells = [escape_latex(cell) for cell in row]
             shown = [f"\\textbf{{{x}}}" if y else x for x, y in zip(cells, clear, strict=True)]
@@ -154,18 +154,6 @@ def _format_latex(found: TransferMatrix) -> str:
 
 
 def _format_html(found: TransferMatrix) -> str:
-    """Return tables of their own, to be put into a page."""
-    parts = []
-    for matrix in found.matrices:
-        title = f"{found.title}; {matrix.name}" if matrix.name else found.title
-        heads = "".join(f"<th>{html.escape(x)}</th>" for x in _list_heads(found, matrix))
-        rows = []
-        for source, *cells in _list_rows(found, matrix):
-            shown = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
-            rows.append(f"<tr><th>{html.escape(source)}</th>{shown}</tr>")
-        parts.append(
-            f"<table>\n<caption>{html.escape(title)}</caption>\n<thead><tr>{heads}</tr></thead>\n"
-            "<tbody>\n" + "\n".join(rows) + "\n</tbody>\n</table>\n"
-        )
-    notes = "".join(f"<li>{html.escape(line)}</li>" for line in (LEGEND, *describe_matrix(found)))
-    return "".join(parts) + f"<ul>{notes}</ul>\n"
+    from mmx.reports.matrix_page import render_matrix  # which reads these tables
+
+    return render_matrix(found)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from html_pages import HtmlPage, read_rows
 from scipy import stats
 
 from mmx.cli import main
@@ -168,9 +169,16 @@ def test_latex_and_markdown_escape_what_they_obey(outputs, capsys):
     assert latex.rstrip().endswith(r"\end{tabular}")
     markdown = compare(capsys, outputs, "target=t0", "--format", "markdown").splitlines()
     assert markdown[1] == "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
-    html = compare(capsys, outputs, "target=t0", "--format", "html")
-    assert html.startswith("<table>")
-    assert html.count("<tr>") == 4
+    page = HtmlPage(compare(capsys, outputs, "target=t0", "--format", "html"))
+    page.require_own()
+    csv_rows = compare(capsys, outputs, "target=t0", "--format", "csv").splitlines()
+    assert len(page.find_table("", "fusion")) == len(csv_rows) - 1 == 3
+    assert "Best by validation: fusion=gmu, accuracy 0.810 ± 0.050 on test" in page.text
+    assert "no other is better in less time" in page.text
+    means = read_rows(next(iter(page.charts.values())))
+    assert means["fusion=gmu"]["x"] == pytest.approx(0.81)
+    assert means["fusion=gmu"]["high"] - means["fusion=gmu"]["x"] == pytest.approx(0.05, abs=1e-3)
+    assert [name for name, row in means.items() if row["out"]] == ["fusion=gmu"]
 
 
 @pytest.mark.parametrize("suffix", ["pdf", "svg", "png"])

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from html_pages import HtmlPage
 
 from mmx.cli import main
 from mmx.errors import ConfigError
@@ -209,9 +210,19 @@ def test_formats_for_papers_escape_what_they_obey(outputs: Path, capsys: Capture
     assert markdown[3] == "| --- | --- | --- | --- |"
     assert markdown[5].startswith("| b | failed | – | -0.200 (")
     assert markdown[5].endswith(r" n=3 \[-\] |")
-    html = show(capsys, outputs, "--format", "html")
-    assert html.startswith("<table>\n<caption>Gain in accuracy")
-    assert html.count("<tr>") == 3
+    page = HtmlPage(show(capsys, outputs, "--format", "html"))
+    page.require_own()
+    assert "Gain in accuracy" in page.text
+    rows = page.find_table("source")
+    assert [row[0] for row in rows] == ["a", "b"]
+    assert rows[1][1:3] == ["failed", "–"]
+    assert "lose" in page.text
+    (heat,) = page.charts.values()
+    cells = {(cell["row"], cell["column"]): cell for cell in heat["data"]["values"]}
+    assert [cell["sign"] for cell in cells.values()].count(-1) == 1
+    (lost,) = [cell for cell in cells.values() if cell["sign"] < 0]
+    assert lost["text"] == "−0.200 [−]"
+    assert lost["row"] == "b"
 
 
 @pytest.mark.parametrize("suffix", ["pdf", "svg", "png"])

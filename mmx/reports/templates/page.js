@@ -55,7 +55,7 @@
 
   async function draw(figure) {
     const spec = JSON.parse(figure.querySelector("script").textContent);
-    if (spec.usermeta?.narrow && figure.clientWidth < 520) Object.assign(spec, spec.usermeta.narrow);
+    if (spec.usermeta?.narrow && document.documentElement.clientWidth < 600) Object.assign(spec, spec.usermeta.narrow);
     const limit = Math.max(90, figure.clientWidth * 0.38);
     const own = { ...config, axisX: { ...config.axisX, labelLimit: 90 }, axisY: { ...config.axisY, labelLimit: limit } };
     // ast: expressions are interpreted, not evaluated, which the page's policy forbids.

@@ -1,0 +1,110 @@
+"""The matrix of transfer as a page: what gains and what loses, as heat maps and tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from mmx.reports import chart_specs
+from mmx.reports.chart_specs import HeatCell, format_number
+from mmx.reports.page import Chart, Grid, render_page
+from mmx.reports.transfer_matrix import NEGATIVE, POSITIVE, Cell, Matrix, TransferMatrix
+from mmx.reports.transfer_matrix_table import (
+    LEGEND,
+    describe,
+    format_interval,
+    list_heads,
+    list_rows,
+)
+
+COLUMN = 150
+"""Pixels of a column."""
+
+
+def render_matrix(found: TransferMatrix) -> str:
+    """Return the page of a matrix."""
+    return render_page(
+        "matrix.html.jinja",
+        title=f"Transfer from {len(found.sources)} sources to {len(found.targets)} targets",
+        over=_count(found),
+        headline=_write_headline(found),
+        charts=_draw_all(found),
+        said=[line for line in describe(found) if not line.startswith("note: ")],
+        tables=[_list(found, matrix) for matrix in found.matrices],
+        notes=[LEGEND, *found.notes],
+    )
+
+
+def _count(found: TransferMatrix) -> str:
+    counts = {"source": found.sources, "target": found.targets, "setting": found.matrices}
+    parts = [f"{len(x)} {name}{'' if len(x) == 1 else 's'}" for name, x in counts.items()]
+    return f"{', '.join(parts)}. {found.title}"
+
+
+def _write_headline(found: TransferMatrix) -> str:
+    """Return how many transfers gain and lose, and which loses most."""
+    cells = found.cells
+    up, down = (sum(cell.mark == mark for cell in cells) for mark in (POSITIVE, NEGATIVE))
+    count = "1 transfer gains" if up == 1 else f"{up} transfers gain"
+    text = f"{count} clearly of {len(cells)}"
+    if not down:
+        return f"{text}, none loses clearly"
+    worst = min((x for x in cells if x.mark == NEGATIVE), key=lambda x: x.gain.gain.value)
+    lost = f"{worst.source} → {worst.target} {worst.gain.gain.value:+.3f}"
+    return f"{text}, {down} {'loses' if down == 1 else 'lose'}: most {lost}"
+
+
+def _draw_all(found: TransferMatrix) -> list[Chart]:
+    """Return a heat map for each setting, or one of all where each would be a single line."""
+    if len(found.matrices) > 1 and min(len(found.sources), len(found.targets)) == 1:
+        return [_draw(found, found.matrices, "Gain with each setting")]
+    title = "Gain of every source on every target"
+    return [_draw(found, [matrix], matrix.name or title) for matrix in found.matrices]
+
+
+def _draw(found: TransferMatrix, matrices: Sequence[Matrix], title: str) -> Chart:
+    """Return a heat map in which zero has no colour, and each cell states its gain."""
+    columns = {target: found.name_column(matrices[0], target) for target in found.targets}
+    cells, rows = [], []
+    for matrix in matrices:
+        for source in found.sources:
+            row = source if len(matrices) == 1 else f"{source} {matrix.name}"
+            rows.append(row)
+            for target, column in columns.items():
+                cell = matrix.cells.get((source, target))
+                if cell is None:
+                    text = found.find_status(source, target)
+                    about = f"{source} → {target}: {text}"
+                    cells.append(HeatCell(row, column, math.nan, text, about))
+                else:
+                    cells.append(_make_cell(cell, row, column))
+    known = [abs(x.gain.gain.value) for x in found.cells if math.isfinite(x.gain.gain.value)]
+    most = max(known, default=None)  # one scale for all
+    spec = chart_specs.draw_heat_map(
+        cells, rows=rows, columns=list(columns.values()), x="target", y="source", most=most
+    )
+    heads = tuple(list_heads(found, matrices[0]))
+    listed = [
+        (row, *cells[1:])
+        for matrix, place in zip(matrices, range(0, len(rows), len(found.sources)), strict=True)
+        for row, cells in zip(rows[place:], list_rows(found, matrix), strict=False)
+    ]
+    widest = max(map(len, rows))
+    width = COLUMN * len(columns) + round(chart_specs.LETTER * widest) + 110
+    grid = Grid(title, heads, tuple(listed))
+    return Chart(title, spec, grid, note="Blue gains, orange loses.", width=width)
+
+
+def _make_cell(cell: Cell, row: str, column: str) -> HeatCell:
+    value = cell.gain.gain.value
+    interval = format_interval(cell).replace("-", "\u2212")
+    about = f"{cell.source} → {cell.target}: {format_number(value, signed=True)}"
+    about += f" ({interval}), n = {cell.gain.count}" if interval else f", n = {cell.gain.count}"
+    mark = {POSITIVE: " +", NEGATIVE: " −"}.get(cell.mark, f" {cell.mark}")
+    text = f"{format_number(value, signed=True)} [{mark.strip()}]"
+    return HeatCell(row, column, value, text, about, detail=interval)
+
+
+def _list(found: TransferMatrix, matrix: Matrix) -> Grid:
+    heads, rows = list_heads(found, matrix), list_rows(found, matrix)
+    return Grid(matrix.name or "Gains", tuple(heads), tuple(map(tuple, rows)))
