@@ -1,4 +1,4 @@
-"""Charts of one look as Vega-Lite specifications: curves, intervals, bars, heat maps.
+"""Charts of one look as Vega-Lite specifications: curves, intervals, bars.
 
 Axes start where they must, lines are named at their ends, and colours are tokens of ``page.css``.
 Values that are not numbers are left out. Names of fields are fixed here and never come from data.
@@ -72,26 +72,6 @@ class Measured:
     interval: tuple[float, float] | None = None
     text: str = ""
     stands_out: bool = True
-
-
-@dataclass(frozen=True)
-class HeatCell:
-    """One cell of a heat map.
-
-    Attributes:
-        row, column: Its place.
-        value: What its colour shows.
-        text: What is written in it.
-        about: What it says when it is pointed at.
-        detail: What is written below the text, where there is room.
-    """
-
-    row: str
-    column: str
-    value: float
-    text: str
-    about: str = ""
-    detail: str = ""
 
 
 def draw_curves(
@@ -378,76 +358,6 @@ def _draw_zero() -> Json:
     }
 
 
-def draw_heat_map(
-    cells: Sequence[HeatCell],
-    *,
-    rows: Sequence[str],
-    columns: Sequence[str],
-    x: str = "",
-    y: str = "",
-    most: float | None = None,
-) -> Json:
-    """Return a grid of cells, the stronger in colour the further their value is from zero.
-
-    Args:
-        cells: The cells; places without one stay empty.
-        rows: Names of the rows, from top to bottom.
-        columns: Names of the columns.
-        x: What columns are.
-        y: What rows are.
-        most: The value of the strongest colour; None for the largest.
-    """
-    known = [abs(cell.value) for cell in cells if math.isfinite(cell.value)]
-    top = most or max(known, default=0.0) or 1.0
-    values = [
-        {
-            "row": cell.row,
-            "column": cell.column,
-            "text": cell.text,
-            "about": cell.about or cell.text,
-            "detail": cell.detail,
-            "part": min(1.0, abs(cell.value) / top) if math.isfinite(cell.value) else 0.0,
-            "sign": 0 if not math.isfinite(cell.value) else (cell.value > 0) - (cell.value < 0),
-        }
-        for cell in cells
-    ]
-    colour = {"condition": [{"test": "datum.sign < 0", "value": LESS}], "value": MORE}
-    opacity = {"field": "part", "type": "quantitative", "legend": None,
-               "scale": {"domain": [0, 1], "range": [0.0, 0.75]}}  # fmt: skip
-    across: Json = {"field": "column", "type": "nominal", "sort": list(columns), "title": x or None}
-    across["axis"] = {"orient": "top", "labelAngle": -40 if _are_long(columns) else 0}
-    longest = max((len(cell.text) for cell in cells), default=1)
-    size = 11 if longest > 4 else 12
-    has_detail = any(cell.detail for cell in cells)
-    text: Json = {"type": "text", "fontSize": size, "color": INK}
-    rectangle = {
-        "mark": {"type": "rect", "stroke": GROUND, "strokeWidth": 1.5},
-        "encoding": {
-            "fill": colour,
-            "fillOpacity": opacity,
-            "tooltip": {"field": "about", "title": ""},
-        },
-    }
-    words = {"mark": text, "encoding": {"text": {"field": "text"}}}
-    spec = {
-        **make_frame((30 if longest > 4 else 26) * len(rows)),
-        "data": {"values": values},
-        "encoding": {
-            "x": {**across, "scale": {"type": "band", "domain": list(columns)}},
-            "y": {**make_rows(rows), "title": y or None},
-        },
-        "layer": [rectangle, words],
-    }
-    if has_detail:
-        below = {**text, "fontSize": 10, "dy": 9, "opacity": 0.8}
-        raised = {**words, "mark": {**text, "fontSize": 12, "dy": -6, "fontWeight": 600}}
-        detail = {"mark": below, "encoding": {"text": {"field": "detail"}}}
-        narrow = {"height": spec["height"], "layer": spec["layer"]}
-        spec["usermeta"] = {"narrow": narrow}
-        spec |= {"height": 46 * len(rows), "layer": [rectangle, raised, detail]}
-    return spec
-
-
 def spread_labels(
     values: Sequence[float], domain: tuple[float, float], height: float, gap: float = LABEL_GAP
 ) -> list[float]:
@@ -506,10 +416,6 @@ def find_ends(values: Sequence[float]) -> tuple[float, float]:
     step = next(power / part for part in (5, 4, 2, 1) if span / (power / part) <= 10)
     bottom, top = math.floor(low / step) * step, math.ceil(high / step) * step
     return (bottom, top) if bottom < top else (bottom - step, top + step)
-
-
-def _are_long(names: Sequence[str]) -> bool:
-    return sum(len(name) + 1 for name in names) > 60
 
 
 def make_rows(names: Sequence[str]) -> Json:

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 
 from mmx.reports import chart_specs
-from mmx.reports.chart_specs import HeatCell, format_number
+from mmx.reports.chart_specs import format_number
+from mmx.reports.heat_map import HeatCell, draw_heat_map
 from mmx.reports.page import Chart, Grid, render_page
 from mmx.reports.transfer_matrix import NEGATIVE, POSITIVE, Cell, Matrix, TransferMatrix
 from mmx.reports.transfer_matrix_table import (
@@ -80,7 +81,7 @@ def _draw(found: TransferMatrix, matrices: Sequence[Matrix], title: str) -> Char
                     cells.append(_make_cell(cell, row, column))
     known = [abs(x.gain.gain.value) for x in found.cells if math.isfinite(x.gain.gain.value)]
     most = max(known, default=None)  # one scale for all
-    spec = chart_specs.draw_heat_map(
+    spec = draw_heat_map(
         cells, rows=rows, columns=list(columns.values()), x="target", y="source", most=most
     )
     heads = tuple(list_heads(found, matrices[0]))

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from mmx.json_object import Json
 from mmx.reports import chart_specs
-from mmx.reports.chart_specs import COLOURS, GROUND, INK, PLAIN, SOFT, HeatCell, Series
+from mmx.reports.chart_specs import COLOURS, GROUND, INK, PLAIN, SOFT, Series
+from mmx.reports.heat_map import HeatCell, draw_heat_map
 from mmx.reports.page import Chart, Grid
 from mmx.runs.summary import CalibrationResult, ClassTable, LineFacts
 from mmx.stage_id import Role
@@ -160,9 +161,7 @@ def draw_confusion(found: ClassTable | None) -> Chart | None:
             part = count / total if name == other else -count / total
             text = f"{count:,}" if count else ""
             cells.append(HeatCell(name, other, part, text, about))
-    spec = chart_specs.draw_heat_map(
-        cells, rows=names, columns=names, x="predicted", y="true", most=1.0
-    )
+    spec = draw_heat_map(cells, rows=names, columns=names, x="predicted", y="true", most=1.0)
     many = len(names) > WIDE_CLASSES
     if many:  # on a narrow screen counts would overlap
         spec["usermeta"] = {"narrow": {"layer": spec["layer"][:1]}}

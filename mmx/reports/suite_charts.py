@@ -14,7 +14,8 @@ from pathlib import Path
 
 from mmx.errors import UnreadableFileError
 from mmx.reports import chart_specs
-from mmx.reports.chart_specs import HeatCell, Measured, Series
+from mmx.reports.chart_specs import Measured, Series
+from mmx.reports.heat_map import HeatCell, draw_heat_map
 from mmx.reports.page import Chart, Grid
 from mmx.untrusted import read_text
 
@@ -101,7 +102,7 @@ def _draw_class_importance(rows: Sequence[Row]) -> Chart:
     known = {place: f"{value:+.3f}" for place, value in values.items()}
     table = tuple((label, *(known.get((label, name), "") for name in names)) for label in labels)
     labels = labels[:MOST_CLASSES]
-    spec = chart_specs.draw_heat_map(cells, rows=labels, columns=names, y="class")
+    spec = draw_heat_map(cells, rows=labels, columns=names, y="class")
     grid = Grid("importance for recall", ("class", *names), table)
     width = 110 * len(names) + 160
     return Chart("What each modality adds to the recall of a class", spec, grid, width=width)

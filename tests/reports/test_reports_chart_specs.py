@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from mmx.json_object import Json
 from mmx.reports import chart_specs
-from mmx.reports.chart_specs import HeatCell, Measured, Series, spread_labels
+from mmx.reports.chart_specs import Measured, Series, spread_labels
+from mmx.reports.heat_map import HeatCell, draw_heat_map
 
 
 def layers(spec: Json, mark: str) -> list[Json]:
@@ -165,7 +166,7 @@ def test_heat_is_the_part_of_the_strongest_cell() -> None:
         HeatCell("a", "y", -0.25, "-0.2", "tells more"),
         HeatCell("b", "x", math.nan, "?"),
     ]
-    spec = chart_specs.draw_heat_map(cells, rows=["a", "b"], columns=["x", "y"])
+    spec = draw_heat_map(cells, rows=["a", "b"], columns=["x", "y"])
     facts = [(each["part"], each["sign"], each["about"]) for each in spec["data"]["values"]]
     assert facts == [(1.0, 1, "+0.5"), (0.5, -1, "tells more"), (0.0, 0, "?")]
     assert spec["encoding"]["x"]["scale"]["domain"] == ["x", "y"]

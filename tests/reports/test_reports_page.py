@@ -18,14 +18,13 @@ from mmx.errors import RunError
 from mmx.reports import chart_library, page
 from mmx.reports.chart_library import ChartLibrary, hash_script
 from mmx.reports.chart_specs import (
-    HeatCell,
     Measured,
     Series,
     draw_bars,
     draw_curves,
-    draw_heat_map,
     draw_measured,
 )
+from mmx.reports.heat_map import HeatCell, draw_heat_map
 from mmx.reports.page import Chart, Grid, embed_json, render_page
 
 HOSTILE = "</script><script>document.title='owned'</script><!--<b>&\u2028${x}'\""
