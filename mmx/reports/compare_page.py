@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from mmx.json_object import Json
 from mmx.reports import chart_specs
 from mmx.reports.chart_specs import COLOURS, INK, PLAIN, Measured
-from mmx.reports.many_runs import GroupLine, GroupMean, ManyRuns
+from mmx.reports.group_line import GroupLine, GroupMean
+from mmx.reports.many_runs import ManyRuns
 from mmx.reports.many_runs_table import describe_comparison, format_mean, list_heads, list_rows
 from mmx.reports.page import Chart, Grid, render_page
 

@@ -9,10 +9,10 @@ from mmx.reports import chart_specs
 from mmx.reports.chart_specs import format_number
 from mmx.reports.heat_map import HeatCell, draw_heat_map
 from mmx.reports.page import Chart, Grid, render_page
-from mmx.reports.transfer_matrix import NEGATIVE, POSITIVE, Cell, Matrix, TransferMatrix
+from mmx.reports.transfer_matrix import NEGATIVE, POSITIVE, Matrix, MatrixCell, TransferMatrix
 from mmx.reports.transfer_matrix_table import (
     LEGEND,
-    describe,
+    describe_matrix,
     format_interval,
     list_heads,
     list_rows,
@@ -30,7 +30,7 @@ def render_matrix(found: TransferMatrix) -> str:
         over=_count(found),
         headline=_write_headline(found),
         charts=_draw_all(found),
-        said=[line for line in describe(found) if not line.startswith("note: ")],
+        said=[line for line in describe_matrix(found) if not line.startswith("note: ")],
         tables=[_list(found, matrix) for matrix in found.matrices],
         notes=[LEGEND, *found.notes],
     )
@@ -96,7 +96,7 @@ def _draw(found: TransferMatrix, matrices: Sequence[Matrix], title: str) -> Char
     return Chart(title, spec, grid, note="Blue gains, orange loses.", width=width)
 
 
-def _make_cell(cell: Cell, row: str, column: str) -> HeatCell:
+def _make_cell(cell: MatrixCell, row: str, column: str) -> HeatCell:
     value = cell.gain.gain.value
     interval = format_interval(cell).replace("-", "\u2212")
     about = f"{cell.source} → {cell.target}: {format_number(value, signed=True)}"

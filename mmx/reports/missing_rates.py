@@ -57,7 +57,7 @@ def make_rates_sheet(points: Sequence[RatePoint], split: str, rows: int, seed: i
 def _tell(points: Sequence[RatePoint], primary: str) -> str:
     """Return the metric at the lowest and at the highest rate."""
     parts = [
-        f"{primary} {format_metric(primary, point.mean(primary))} with {100 * point.rate:g} % missing"
+        f"{primary} {format_metric(primary, point.mean(primary))} at rate {point.rate:g}"
         for point in (points[0], points[-1])
     ]
     return ", ".join(dict.fromkeys(parts))
