@@ -38,14 +38,13 @@ LineCells = list[str]
 
 
 def format_many(found: ManyRuns, form: Format) -> str:
-    """Return a comparison in a format, with a newline at its end."""
+    """Return a comparison in a format but HTML, which is a page, with a newline at its end."""
     formats: dict[str, Callable[[ManyRuns], str]] = {
         "text": _format_text,
         "csv": _format_csv,
         "json": lambda many: format_json(many.data()),
         "markdown": _format_markdown,
         "latex": _format_latex,
-        "html": _format_html,
     }
     return formats[form](found)
 
@@ -256,9 +255,3 @@ def escape_latex(text: str) -> str:
     # After the end of a row, LaTeX would take these for an argument of it.
     guard = "{}" if text.startswith(("[", "*")) else ""
     return guard + "".join(LATEX.get(character, character) for character in text)
-
-
-def _format_html(found: ManyRuns) -> str:
-    from mmx.reports.compare_page import render_comparison  # which reads this table
-
-    return render_comparison(found)

@@ -18,14 +18,13 @@ GAP = "  "
 
 
 def format_matrix(found: TransferMatrix, form: Format) -> str:
-    """Return a matrix in a format, with a newline at its end."""
+    """Return a matrix in a format but HTML, which is a page, with a newline at its end."""
     formats: dict[str, Callable[[TransferMatrix], str]] = {
         "text": _format_text,
         "csv": _format_csv,
         "json": lambda matrix: format_json(matrix.data()),
         "markdown": _format_markdown,
         "latex": _format_latex,
-        "html": _format_html,
     }
     return formats[form](found)
 
@@ -151,9 +150,3 @@ def _format_latex(found: TransferMatrix) -> str:
             lines.append(" & ".join(shown) + r" \\")
         lines += ["\\bottomrule", "\\end{tabular}"]
     return "\n".join(lines) + "\n"
-
-
-def _format_html(found: TransferMatrix) -> str:
-    from mmx.reports.matrix_page import render_matrix  # which reads these tables
-
-    return render_matrix(found)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmx.errors import UsageError
+from mmx.reports.compare_page import render_comparison
 from mmx.reports.many_runs import compare_many
 from mmx.reports.many_runs_figure import draw_figure, require_figure_path
 from mmx.reports.many_runs_table import Format, format_many
@@ -45,7 +46,7 @@ def print_many(
             tip="mmx compare outputs --by fusion,transfer",
         )
     many = compare_many(groups, metric, notes=[repeated] if repeated else [])
-    print(format_many(many, form), end="")
+    print(render_comparison(many) if form == "html" else format_many(many, form), end="")
     if figure is not None:
         draw_figure(many, figure)
         print(f"figure: {figure}", file=sys.stderr)

@@ -28,6 +28,7 @@ from mmx.errors import UsageError
 from mmx.printable import shorten
 from mmx.reports.many_runs_figure import require_figure_path
 from mmx.reports.many_runs_table import FORMATS
+from mmx.reports.matrix_page import render_matrix
 from mmx.reports.run_groups import (
     FinishedRun,
     drop_repeated,
@@ -79,7 +80,10 @@ def main(arguments: Sequence[str]) -> int:
         found, code = _read(places, others, given.metric), 0
     else:
         found, code = _run(given, ["mmx", "matrix", *arguments])
-    print(format_matrix(found, given.format), end="")
+    print(
+        render_matrix(found) if given.format == "html" else format_matrix(found, given.format),
+        end="",
+    )
     if given.figure is not None:
         draw_matrix(found, given.figure)
         print(f"figure: {given.figure}", file=sys.stderr)
