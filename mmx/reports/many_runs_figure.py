@@ -107,6 +107,9 @@ def _draw_front(axes: Any, found: ManyRuns, lines: list[GroupLine]) -> None:
     for line in lines:
         colour = BEST if line.is_best else OTHER
         axes.plot(line.seconds, line.test.value, "o", ms=4, color=colour)
+        if line.is_on_front:  # a ring, which also a front of a single group has
+            ring = {"ms": 8, "mfc": "none", "mec": FRONT, "mew": 1}
+            axes.plot(line.seconds, line.test.value, "o", **ring)
     front = sorted((line.seconds, line.test.value) for line in lines if line.is_on_front)
     if front:  # a metric may be undefined for all groups
         axes.step(*zip(*front, strict=True), where="post", color=FRONT, lw=1, zorder=0)

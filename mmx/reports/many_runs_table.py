@@ -254,4 +254,6 @@ def escape_latex(text: str) -> str:
     """Return a text as LaTeX prints it, with what LaTeX obeys escaped."""
     # After the end of a row, LaTeX would take these for an argument of it.
     guard = "{}" if text.startswith(("[", "*")) else ""
+    # A hyphen before a number is its sign.
+    text = re.sub(r"(?<![\w.])-(?=[0-9])", "−", text)
     return guard + "".join(LATEX.get(character, character) for character in text)
