@@ -72,6 +72,7 @@ LINES = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", LINES)
 def test_setting_keys_in_a_copy_of_the_choices_gives_what_hydra_composes(
     line: str, tmp_path: Path

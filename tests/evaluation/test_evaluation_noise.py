@@ -374,6 +374,7 @@ class Seen:
         return {"place": float(len(self.outputs) - 1)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tfidf", [False, True])
 @pytest.mark.parametrize("batch_size", [256, 5])
 def test_curves_equal_a_task_of_spoiled_raw_values(

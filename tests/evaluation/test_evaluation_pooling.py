@@ -95,6 +95,7 @@ def coverage(truths: Array, draws: Array, shared: bool = False) -> tuple[float, 
     return float(np.mean(alone)), float(np.mean(together))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "groups"), [(2, 1), (2, 4), (3, 3), (5, 6)])
 def test_equal_spreads_hold_in_95_of_100_cases(seeds: int, groups: int) -> None:
     """A wrong number of degrees of freedom, or a forgotten root, is far outside."""
@@ -111,6 +112,7 @@ def test_unequal_spreads_hold_on_average() -> None:
     assert 0.915 <= alone <= 0.97
 
 
+@pytest.mark.slow
 def test_a_shared_control_is_no_evidence_twice() -> None:
     random = np.random.default_rng(5)
     draws = np.sqrt(0.9) * random.normal(size=(400, 1, 3)) + np.sqrt(0.1) * random.normal(

@@ -344,6 +344,7 @@ def test_stacking_against_scikit_learn() -> None:
     check_notes([notes[0]], ("120 training", "training", "rows"))
 
 
+@pytest.mark.slow
 def test_no_fold_is_predicted_by_its_own_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     folds = torch.arange(120) % 3
     monkeypatch.setattr(algorithm, "assign_folds", lambda y, count, seed: folds)
@@ -419,6 +420,7 @@ def test_what_is_settled_travels(
         other.load_state_dict({k: v for k, v in fresh.items() if "combiner" not in k})
 
 
+@pytest.mark.slow
 @OPTIONS
 def test_one_seed_one_result(options: dict[str, Any]) -> None:
     state = torch.get_rng_state()

@@ -223,6 +223,7 @@ def test_trained_together_is_trained_alone(run: Train, more: tuple[str, ...]) ->
     assert epochs[1] == pytest.approx(epochs[0], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_heads_of_many_seeds_leave_the_runs_own_as_it_is(run: Train) -> None:
     more = ("transfer.head=mlp", "transfer.width=5", "transfer.dropout=0.4", "seed=7")
     alone, together = run(*more), run("transfer.head_seeds=3", *more)

@@ -228,6 +228,7 @@ def test_options_of_csv_that_cannot_be(options, says):
     check_error(error.value, *says)
 
 
+@pytest.mark.slow
 def test_a_cell_of_50_megabytes(tmp_path):
     lines = f"{'a, ' * 333}\n" * 50_000
     path = write(tmp_path / "a.csv", f't,y\n"{lines}",x\nc,y\n')

@@ -297,6 +297,7 @@ class Uneven(Rising):
         return 10.0 ** (6 - self.count % 13) / 3
 
 
+@pytest.mark.slow
 def test_the_penalty_is_the_same_however_often_the_run_was_saved(bench) -> None:
     found = []
     for seconds in (1e9, 0.0):
@@ -507,6 +508,7 @@ RECIPES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_run_stopped_after_any_step_ends_as_if_it_had_not_been(
     bench, stop_after, name: str
