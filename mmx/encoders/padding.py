@@ -40,5 +40,5 @@ def with_one_step(x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         lengths: ``(B,)`` int64 valid steps, or None where every step is valid.
     """
     if not x.shape[1]:
-        x = x.new_zeros(len(x), 1, x.shape[2])
+        x = x.new_zeros(x.shape[0], 1, x.shape[2])
     return x, step_mask(lengths, x)

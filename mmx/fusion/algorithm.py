@@ -168,6 +168,8 @@ class Algorithm(Fusion):
 
     def _predict(self, learners: dict[str, nn.Module], x: Tensor) -> Tensor:
         """Return the learners' probabilities, concatenated to ``(N, A · C)``."""
+        if torch.compiler.is_exporting():  # for any number of rows, and so in one part
+            return torch.cat([_smooth(learners[name](x)) for name in self.learners], dim=1)
         return torch.cat(
             [
                 torch.cat([_smooth(learners[name](part)) for name in self.learners], dim=1)

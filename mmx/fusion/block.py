@@ -86,6 +86,6 @@ class _Factors(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         chunks = self.projection(x).split(self.chunks, dim=1)
         return [
-            layer(chunk).view(len(x), self.rank, -1)
+            layer(chunk).view(x.shape[0], self.rank, -1)
             for layer, chunk in zip(self.core, chunks, strict=True)
         ]

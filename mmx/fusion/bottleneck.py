@@ -89,9 +89,11 @@ class Bottleneck(Fusion):
         here = torch.stack([mask.any(1) for mask in masks], dim=1)  # (B, M)
         z, seen = [], []
         for m, x in enumerate(self.projections.with_positions(tokens, masks)):
-            z.append(torch.cat([self.cls[m].expand(len(x), 1, -1), x], dim=1))  # (B, 1 + T_m, D)
+            z.append(
+                torch.cat([self.cls[m].expand(x.shape[0], 1, -1), x], dim=1)
+            )  # (B, 1 + T_m, D)
             seen.append(torch.cat([here[:, m, None], masks[m]], dim=1))  # CLS is as present as m
-        f = self.bottlenecks.expand(len(here), -1, -1)  # (B, N, D)
+        f = self.bottlenecks.expand(here.shape[0], -1, -1)  # (B, N, D)
         for depth, layer in enumerate(self.layers):
             blocks = list(layer.children())
             if depth < self.fusion_layer:

@@ -82,7 +82,9 @@ class CountSketch(nn.Module):
         """Return ``(B, S)``, in single precision or double, of ``x`` ``(B, D)``."""
         # There is no Fourier transform in half precision, so autocast's dtype is left here.
         signed = x.to(torch.promote_types(x.dtype, torch.float32)) * self.get_buffer("signs")
-        return signed.new_zeros(len(x), self.size).index_add(1, self.get_buffer("buckets"), signed)
+        return signed.new_zeros(x.shape[0], self.size).index_add(
+            1, self.get_buffer("buckets"), signed
+        )
 
 
 def convolve(sketches: list[Tensor], present: list[Tensor]) -> Tensor:
@@ -91,9 +93,16 @@ def convolve(sketches: list[Tensor], present: list[Tensor]) -> Tensor:
     The transform of an absent sketch is replaced by ones, the transform of [1; 0; …; 0],
     which is the identity of convolution.
     """
-    spectra = [
-        torch.fft.rfft(sketch).masked_fill(~here[:, None], 1.0)
-        for sketch, here in zip(sketches, present, strict=True)
-    ]
+    if torch.compiler.is_exporting():  # ONNX cannot replace complex numbers, and so their origin
+        identity = (torch.arange(sketches[0].shape[1]) == 0).to(sketches[0])  # [1; 0; …; 0]
+        spectra = [
+            torch.fft.rfft(torch.where(here[:, None], sketch, identity))
+            for sketch, here in zip(sketches, present, strict=True)
+        ]
+    else:
+        spectra = [
+            torch.fft.rfft(sketch).masked_fill(~here[:, None], 1.0)
+            for sketch, here in zip(sketches, present, strict=True)
+        ]
     convolved: Tensor = torch.fft.irfft(reduce(torch.mul, spectra), n=sketches[0].shape[1])
     return convolved

@@ -103,6 +103,6 @@ class Poe(UnimodalHeads):
         # τ_m / Σ τ as a softmax of ln τ: no overflow, however large the precisions.
         logs = self.log_precision.expand(available.shape).masked_fill(~available, -torch.inf)
         if self.prior:  # ln τ = 0 of the prior N(0, 1); its mean adds nothing to the sum
-            logs = torch.cat([logs, logs.new_zeros(len(logs), 1)], dim=1)
+            logs = torch.cat([logs, logs.new_zeros(logs.shape[0], 1)], dim=1)
         shares = logs.softmax(1)[:, : len(self.modalities), None]  # (B, M, 1)
         return (shares * decisions).sum(1)

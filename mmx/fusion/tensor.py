@@ -84,7 +84,7 @@ class Tensor(Fusion):
     ) -> torch.Tensor:
         """Return ``(B, D_out)``; see :class:`~mmx.fusion.base.Fusion`."""
         pooled = self.list_pooled(features, present)
-        product = pooled[0].new_ones(len(pooled[0]), 1)
+        product = pooled[0].new_ones(pooled[0].shape[0], 1)
         for name, x in zip(self.modalities, pooled, strict=True):
             factor = F.pad(self.projections[name](x), (1, 0), value=1.0)  # (B, 1 + factor_width)
             # (B, n) and (B, 1 + factor_width) → (B, n · (1 + factor_width))

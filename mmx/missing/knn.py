@@ -61,7 +61,10 @@ class Knn(Imputing):
     def impute(self, x: dict[str, Tensor], present: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return means of neighbours; see :class:`~mmx.missing.imputing.Imputing`."""
         has = torch.stack([present[name] for name in self.modalities], dim=1)  # (B, M)
-        rows = (~has).any(1).nonzero().squeeze(1)  # (B',) rows that lack a modality
+        if torch.compiler.is_exporting():  # a graph reads no values: all rows
+            rows = torch.arange(has.shape[0])
+        else:
+            rows = (~has).any(1).nonzero().squeeze(1)  # (B',) rows that lack a modality
         donors = self.split_modalities(self.donors)
         distances = self._distances({n: each[rows] for n, each in x.items()}, has[rows], donors)
         imputed = {}
@@ -80,7 +83,7 @@ class Knn(Imputing):
 
     def _distances(self, x: dict[str, Tensor], has: Tensor, donors: dict[str, Tensor]) -> Tensor:
         """Return ``(B', R)`` squared distances to the donors, infinity where nothing is shared."""
-        total = torch.zeros(len(has), len(self.has), device=has.device)
+        total = torch.zeros(has.shape[0], len(self.has), device=has.device)
         shared = torch.zeros_like(total)
         for index, (name, size) in enumerate(self.sizes.items()):
             both = has[:, index, None] & self.has[:, index]

@@ -189,7 +189,7 @@ class Whisper(Reader):
         """Return each layer's states and the last ones, and their mask; see :class:`Reader`."""
         net: Any = self.net
         if lengths is None:
-            lengths = torch.full((len(x),), x.shape[1], device=x.device)
+            lengths = torch.full((x.shape[0],), x.shape[1], device=x.device)
         x = x.masked_fill(~step_mask(lengths, x), 0.0)  # behind a clip is silence
         h = F.gelu(net.conv1(self.mel(x).to(net.conv1.weight.dtype)))
         h = F.gelu(net.conv2(h)).transpose(1, 2)  # (B, T, D)
@@ -235,7 +235,7 @@ class Waveform(Reader):
         net: Any = self.net
         lacking = max(0, self.least - x.shape[1])
         if lengths is None and lacking:
-            lengths = torch.full((len(x),), x.shape[1], device=x.device)
+            lengths = torch.full((x.shape[0],), x.shape[1], device=x.device)
         x = F.pad(x, (0, lacking))
         valid = step_mask(lengths, x)
         x = x.masked_fill(~valid, 0.0)  # behind a clip is silence

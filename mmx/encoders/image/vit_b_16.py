@@ -116,7 +116,7 @@ class VitB16(TorchvisionEncoder):
             x = F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)
         encoder = self.net.encoder
         x = self.net.conv_proj(self.normalize(x)).flatten(2).transpose(1, 2)  # (B, patches, D)
-        x = torch.cat([self.net.class_token.expand(len(x), -1, -1), x], dim=1)
+        x = torch.cat([self.net.class_token.expand(x.shape[0], -1, -1), x], dim=1)
         x = encoder.dropout(x + encoder.pos_embedding)
         levels = []
         for number, layer in enumerate(encoder.layers, start=1):

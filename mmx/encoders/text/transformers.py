@@ -118,9 +118,9 @@ class Transformers(HubEncoder):
             Tokens ``(B, T, D)``, zeros where a text has ended, and one level for each layer.
         """
         if x.shape[1] == 0:
-            x = x.new_zeros(len(x), 1)  # texts of no tokens: one of padding
+            x = x.new_zeros(x.shape[0], 1)  # texts of no tokens: one of padding
         steps = x.shape[1]
-        if lengths is not None:
+        if lengths is not None and not torch.compiler.is_exporting():  # a graph reads no values
             x = x[:, : max(1, int(lengths.max()))]  # padding behind the longest text costs nothing
         mask = step_mask(lengths, x[..., None])
         tokens, own, layers = self._run(x, mask)  # (B, T', D), (B, D)
@@ -149,7 +149,7 @@ class Transformers(HubEncoder):
             return tokens[:, 0]
         if self.pooling == "last":
             last = mask.sum(1).clamp(min=1) - 1
-            return tokens[torch.arange(len(tokens), device=tokens.device), last]
+            return tokens[torch.arange(tokens.shape[0], device=tokens.device), last]
         return masked_mean(tokens, mask)
 
     def read_published(self, published: Published) -> dict[str, Tensor]:

@@ -33,4 +33,4 @@ class Convex(Learner):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(N, C)`` probabilities."""
-        return torch.einsum("a,nac->nc", self.weights, x.view(len(x), -1, self.outputs))
+        return torch.einsum("a,nac->nc", self.weights, x.view(x.shape[0], -1, self.outputs))

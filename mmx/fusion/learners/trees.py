@@ -103,14 +103,14 @@ class Trees(Learner):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(N, C)`` probabilities."""
-        node = self.roots.flatten().expand(len(x), -1)  # (N, rounds · C)
+        node = self.roots.flatten().expand(x.shape[0], -1)  # (N, rounds · C)
         for _ in range(DEPTH):
             values_at = x.gather(1, self.feature[node])
             left = (values_at <= self.threshold[node]) | (
                 values_at.isnan() & self.missing_left[node]
             )
             node = torch.where(left, self.left[node], self.right[node])
-        values = self.value[node].view(len(x), *self.roots.shape)  # (N, rounds, C)
+        values = self.value[node].view(x.shape[0], *self.roots.shape)  # (N, rounds, C)
         return (self.baseline + values.sum(1)).softmax(1)
 
 
