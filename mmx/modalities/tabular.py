@@ -186,39 +186,17 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
                 absent.
         """
         rows = as_rows(rows)
-        for name in (*spec.numeric, *spec.categorical):
-            if name not in column.columns:
-                raise DataError(
-                    f"the training rows have a column '{name}', these have "
-                    f"{', '.join(column.columns)}"
-                )
+        cells = read_cells(column, rows, spec)
         values = np.zeros((len(rows), spec.width), dtype=np.float32)
-        start = 0
-        for name, mean, std in zip(spec.numeric, spec.means, spec.stds, strict=True):
-            spelling = spec.find_spelling(name)
-            numbers = np.array([_read_number(column, name, int(row), spelling) for row in rows])
+        start, count = 0, len(spec.numeric)
+        for numbers, mean, std in zip(cells.T[:count], spec.means, spec.stds, strict=True):
             missing = np.isnan(numbers)
             values[:, start] = np.where(missing, 0.0, (numbers - mean) / std)  # 0 is the mean
             values[:, start + 1] = missing
             start += 2
-        for name, words in zip(spec.categorical, spec.categories, strict=True):
-            code = {word: i for i, word in enumerate(words)}
-            # Other files may spell a known word differently; of two known words with one
-            # normalised spelling, the first counts, hence reversed.
-            alike = {normalize_spelling(word): i for word, i in reversed(code.items())}
-            if alike.keys() <= {"true", "false"}:  # booleans as numbers
-                alike |= {
-                    bit: alike[word]
-                    for bit, word in (("1", "true"), ("0", "false"))
-                    if word in alike
-                }
-            cells = [_format_cell(column.columns[name][row]) for row in rows]
-            codes = np.array(
-                [code.get(cell, alike.get(normalize_spelling(cell), len(words))) for cell in cells],
-                np.int64,
-            )
-            values[np.arange(len(rows)), start + codes] = 1
-            start += len(words) + 1
+        for codes, codes_of_column in zip(cells.T[count:], spec.cardinalities, strict=True):
+            values[np.arange(len(rows)), start + codes.astype(np.int64)] = 1
+            start += codes_of_column
         values[~column.present[rows]] = 0
         return Stored(torch.from_numpy(values))
 
@@ -361,6 +339,49 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
         counts = Counter(_format_cell(cells[row]) for row in rows if cells[row] is not None)
         kept = sorted(counts, key=lambda word: (-counts[word], word))[: self.max_categories]
         return tuple(sorted(kept))
+
+
+def read_cells(
+    column: TabularColumn, rows: RowNumbers, spec: TabularSpec
+) -> npt.NDArray[np.float64]:
+    """Return ``(B, columns)``: numbers, NaN where one is missing, then codes of words.
+
+    The columns are in the order of the spec. A code is the place of the word among the known
+    ones, or their number where it is unknown or missing.
+
+    Raises:
+        DataError: A cell is a word where the training rows hold numbers, or a column is absent.
+    """
+    for name in (*spec.numeric, *spec.categorical):
+        if name not in column.columns:
+            raise DataError(
+                f"the training rows have a column '{name}', these have {', '.join(column.columns)}"
+            )
+    found: list[list[float]] = []
+    for name in spec.numeric:
+        spelling = spec.find_spelling(name)
+        found.append([_read_number(column, name, int(row), spelling) for row in rows])
+    for name, words in zip(spec.categorical, spec.categories, strict=True):
+        code = {word: i for i, word in enumerate(words)}
+        alike = number_spellings(words)
+        cells = [_format_cell(column.columns[name][row]) for row in rows]
+        found.append(
+            [code.get(cell, alike.get(normalize_spelling(cell), len(words))) for cell in cells]
+        )
+    return np.array(found, dtype=np.float64).T
+
+
+def number_spellings(words: Sequence[str]) -> dict[str, int]:
+    """Return the code of each normalised spelling of the known words of a column.
+
+    Other files may spell a known word differently. Of two known words with one normalised
+    spelling, the first counts.
+    """
+    alike = {normalize_spelling(word): i for i, word in reversed(list(enumerate(words)))}
+    if alike.keys() <= {"true", "false"}:  # booleans as numbers
+        bits = {"1": "true", "0": "false"}
+        alike |= {bit: alike[word] for bit, word in bits.items() if word in alike}
+    return alike
 
 
 def normalize_spelling(word: str) -> str:

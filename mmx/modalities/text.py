@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -308,6 +309,17 @@ class TfidfVectors(Modality[TextColumn, TfidfSpec]):
         values[row, 0, place] = sparse.indices + 1
         values[row, 1, place] = sparse.data
         return Stored(torch.from_numpy(values))
+
+    def count_terms(
+        self, column: TextColumn, rows: RowNumbers, spec: TfidfSpec
+    ) -> npt.NDArray[np.float32]:
+        """Return ``(B, V)`` how often each known term occurs in each row."""
+        from sklearn.feature_extraction.text import CountVectorizer  # slow to import
+
+        vectorizer = _make_vectorizer(spec, vocabulary=spec.terms)
+        # Of the parent, which counts; the vectoriser itself weighs what it has counted.
+        counts = CountVectorizer.transform(vectorizer, column.read(rows))
+        return np.asarray(counts.toarray(), dtype=np.float32)
 
     def example(self) -> TfidfSpec:
         """Return a spec of one term."""

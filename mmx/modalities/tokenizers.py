@@ -188,3 +188,21 @@ def _compile_pattern(bag: bool) -> re.Pattern[str]:
     return re.compile(
         rf"(?P<run>(?:(?=\w)[{SPACELESS}][{marks}]*)+)|(?P<emoji>{_EMOJI_RUN})|{word}"
     )
+
+
+def describe_tokenizer(name: str, *, bag: bool = False) -> dict[str, str | bool]:
+    """Return the patterns of :func:`make_tokenizer`, for readers without mmx.
+
+    Args:
+        name: As there.
+        bag: As there.
+    """
+    kind = name if name in ("word", "char") else "script"
+    found: dict[str, str | bool] = {"kind": kind, "bag": bag, "pairs": name == "script_pairs"}
+    found["words"] = (BAG_WORD if bag else WORD).pattern
+    if kind == "char":
+        found["cluster"] = _compile_cluster().pattern
+    if kind == "script":
+        found["pattern"] = _compile_pattern(bag).pattern
+        found["character"] = _compile_character().pattern
+    return found
