@@ -14,7 +14,7 @@ LAYERS = (  # top to bottom; parts of one layer do not import each other
     ("__main__",),
     ("cli", "api"),
     ("verbs",),
-    ("execution",),
+    ("execution", "export"),
     ("stages",),
     ("experiment", "reports"),
     ("runs", "explanations"),

@@ -149,6 +149,27 @@ class Run:
         path = None if data is None else read_path(data)
         return pandas.DataFrame(self._answer(self._opened, path, keep, strict))
 
+    def export(self, format: str = "onnx", folder: str | PathLike[str] | None = None) -> Path:
+        """Write the trained model into a new folder that runs without mmx, and return the folder.
+
+        As ``mmx export``: it is checked against the run on rows of the test split, on the CPU.
+
+        Args:
+            format: ``onnx``, ``pt2`` or ``safetensors``.
+            folder: Where to; None for ``exports/<format>`` in the run directory.
+
+        Raises:
+            UsageError: There is no such format, or something is in the folder.
+            RunError: The format cannot hold the model, or it answers otherwise than the run.
+            DataError: The run's own data cannot be read, or a library is not installed.
+        """
+        from mmx.export.folder import find_format
+        from mmx.verbs.export import export_run
+
+        written = find_format(format)
+        given = None if folder is None else read_path(folder)
+        return export_run(self._directory, written, given, self._moved, self._allow).folder
+
     @cached_property
     def _opened(self) -> OpenedModel:
         from mmx.verbs.predict import open_model
