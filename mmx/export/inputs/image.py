@@ -53,7 +53,7 @@ def describe_pixels(modality: object, size: tuple[int, int]) -> Json:
         "in_graph": "divided by 255; mean and deviation of the encoder",
     }
     if isinstance(modality, ResizedImage):
-        found["interpolation"] = modality.interpolation.value
+        found["interpolation"] = modality.interpolation
         found["how"], found["part"] = modality.how, modality.crop_part
     # A JPEG may be decoded at a fraction of its size, but not where its aspect is kept.
     found["draft"] = not isinstance(modality, ResizedImage)
