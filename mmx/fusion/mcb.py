@@ -93,10 +93,12 @@ def convolve(sketches: list[Tensor], present: list[Tensor]) -> Tensor:
     The transform of an absent sketch is replaced by ones, the transform of [1; 0; …; 0],
     which is the identity of convolution.
     """
-    if torch.compiler.is_exporting():  # ONNX cannot replace complex numbers, and so their origin
-        identity = (torch.arange(sketches[0].shape[1]) == 0).to(sketches[0])  # [1; 0; …; 0]
+    if torch.compiler.is_exporting():
+        # ONNX cannot replace complex numbers, and so their origin is; runtimes differ in how they
+        # transform, and the root that follows enlarges what is lost, and so in float64.
+        identity = (torch.arange(sketches[0].shape[1]) == 0).double()  # [1; 0; …; 0]
         spectra = [
-            torch.fft.rfft(torch.where(here[:, None], sketch, identity))
+            torch.fft.rfft(torch.where(here[:, None], sketch.double(), identity))
             for sketch, here in zip(sketches, present, strict=True)
         ]
     else:
@@ -105,4 +107,4 @@ def convolve(sketches: list[Tensor], present: list[Tensor]) -> Tensor:
             for sketch, here in zip(sketches, present, strict=True)
         ]
     convolved: Tensor = torch.fft.irfft(reduce(torch.mul, spectra), n=sketches[0].shape[1])
-    return convolved
+    return convolved.to(sketches[0].dtype)

@@ -32,11 +32,12 @@ CLASSES = 3
 
 
 class FusionAlone(nn.Module):
-    """A fusion that takes tokens, their masks and presence as tensors."""
+    """A fusion and its head, which take tokens, their masks and presence as tensors."""
 
     def __init__(self, fusion: Fusion, names: list[str]) -> None:
         super().__init__()
         self.fusion, self.names = fusion, names
+        self.head = nn.Identity() if fusion.decides else nn.Linear(fusion.width, CLASSES)
 
     def forward(self, *tensors: Tensor) -> Tensor:
         present = tensors[-1]
@@ -45,7 +46,7 @@ class FusionAlone(nn.Module):
             tokens, mask, pooled, *levels = tensors[4 * place : 4 * place + 4]
             features[name] = Features(tokens, mask, pooled, tuple(levels[0].split((2, 4), 1)))
         here = {name: present[:, place] for place, name in enumerate(self.names)}
-        found: Tensor = self.fusion(features, here)
+        found: Tensor = self.head(self.fusion(features, here))
         return found
 
 
@@ -84,7 +85,7 @@ def build(method: type[Fusion]) -> FusionAlone:
             Encoded(each.features, each.present, torch.arange(len(each)) % CLASSES) for each in rows
         ]
         fusion.settle(*encoded, seed=0)
-    return FusionAlone(fusion, sorted(make_widths(COUNT)))
+    return FusionAlone(fusion, sorted(make_widths(COUNT))).eval()
 
 
 def trace(module: FusionAlone) -> Any:
@@ -93,7 +94,10 @@ def trace(module: FusionAlone) -> Any:
     dynamic = (*(axes * COUNT), {0: any_size})
     with torch.no_grad(), whole_recurrent_layers(), keep_exporters_quiet():
         return torch.export.export(
-            module, flatten(make_rows(3, 6, 0)), dynamic_shapes={"tensors": dynamic}, strict=False
+            module.requires_grad_(False),
+            flatten(make_rows(3, 6, 0)),
+            dynamic_shapes={"tensors": dynamic},
+            strict=False,
         )
 
 
