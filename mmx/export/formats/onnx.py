@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmx.encoders.extras import import_extra
 from mmx.errors import RunError
 from mmx.export.formats.base import ExportFormat, Loader, Program, Written
 from mmx.export.graph import ANSWERS, OUTPUTS, ExportGraph
 from mmx.export.quiet import keep_exporters_quiet
 from mmx.export.recurrent import whole_recurrent_layers
 from mmx.export.tracing import trace
+from mmx.extras import import_extra
 from mmx.json_object import Json
 
 ERRORS_ALONE = 3
@@ -37,7 +37,7 @@ class Onnx(ExportFormat):
     def require(self) -> None:
         """Check for onnx, onnxscript and onnxruntime; see :class:`ExportFormat`."""
         for library in ("onnx", "onnxscript", "onnxruntime"):
-            import_extra(library, "export")
+            import_extra(library, "export", "--format onnx")
 
     def write(self, graph: ExportGraph, config: Json, folder: Path) -> Written:
         """Write ``model.onnx``; see :class:`ExportFormat`."""
