@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
 
 import torch
 
-from mmx import __version__
 from mmx.calibration import Rescaling
 from mmx.export.check import TOLERANCE, Agreement
 from mmx.export.formats.base import ExportFormat, Written
@@ -120,7 +120,7 @@ class Exported:
             "weights": {name: describe_weights(each) for name, each in manifest.published.items()},
             "code": manifest.identity.code,
             "versions": manifest.versions,
-            "exported_with": {"mmx": __version__, "torch": torch.__version__},
+            "exported_with": {"mmx": metadata.version("mmx"), "torch": torch.__version__},
         }
 
 
