@@ -25,7 +25,8 @@ PACKAGES = {
 def find_classes(kind: str) -> list[type[Any]]:
     """Return mmx's own classes of a kind that can be instantiated.
 
-    Abstract classes are left out, and those that declare a class variable without a value.
+    Abstract classes are left out, those that declare a class variable without a value, and those
+    that only stand for another.
 
     Args:
         kind: Name of a kind of :data:`~mmx.contract.kinds.KINDS`.
@@ -41,7 +42,8 @@ def find_classes(kind: str) -> list[type[Any]]:
         for child in queue.pop().__subclasses__():
             queue.append(child)
             inside = child.__module__.startswith(f"{package.__name__}.")
-            if inside and not find_missing_members(child):
+            stands_in = getattr(child, "stands_in", False)
+            if inside and not stands_in and not find_missing_members(child):
                 found.add(child)
     return sorted(found, key=lambda each: (each.__name__, each.__module__))
 

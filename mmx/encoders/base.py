@@ -73,6 +73,7 @@ class Encoder(nn.Module, ABC):
             An encoder of words then wants ``vectorizer.pairs: true``: in scripts without spaces,
             pairs of characters are all that it sees of words.
         library: The package whose version decides what is made of the options; empty for none.
+        stands_in: Whether the class only stands for another encoder, and is no option of a config.
         library_prefixes: What the names of a library's own model start with here, and in the whole
             model that the library makes, whose modules an adapter of peft names; None for an
             encoder of no library.
@@ -83,6 +84,7 @@ class Encoder(nn.Module, ABC):
     architecture: ClassVar[str] = ""
     ignores_order: ClassVar[bool] = False
     library: ClassVar[str] = ""
+    stands_in: ClassVar[bool] = False
     library_prefixes: tuple[str, str] | None = None
     other_parts: tuple[str, ...] = ()
     width: int

@@ -63,6 +63,8 @@ class MetaEncoder(Encoder):
         make: Returns the real encoder, with its values.
     """
 
+    stands_in = True
+
     def __init__(self, facts: Json, make: Callable[[], Encoder]) -> None:
         super().__init__()
         self.width = int(facts["width"])

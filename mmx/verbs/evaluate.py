@@ -67,6 +67,8 @@ def main(arguments: Sequence[str]) -> int:
     suites = evaluate_suites.read_suite_names(suites, str(given.run))
     rates = evaluate_suites.read_rates(rate, suites, str(given.run))
     typed = read_typed(moved, "eval", given.run, NOTHING_IS_MADE)
+    if tables:
+        _refuse_beside_table(tables, suites, given)
     directory = RunDirectory.open(given.run)
     directory.require_undamaged()
     directory.require_plain_files()
@@ -74,7 +76,6 @@ def main(arguments: Sequence[str]) -> int:
     config = open_config(directory, directory.config(), typed, device=given.device)
     experiment = assemble(config, list_allowed_packages(given.allow))
     if tables:
-        _refuse_beside_table(tables, suites, given)
         print(
             json.dumps(evaluate_other(experiment, directory, Path(tables[0]), given.out, console))
         )
@@ -99,13 +100,15 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _refuse_beside_table(tables: Sequence[str], suites: Sequence[str], given: Namespace) -> None:
-    """Refuse more than one table, and what measures the run's own splits.
+    """Refuse more than one table, a word that is none, and what measures the run's own splits.
 
     Raises:
         UsageError: The message says what to type.
     """
     if len(tables) > 1:
         raise UsageError(f"unrecognized arguments: {' '.join(tables[1:])}", tip="mmx eval --help")
+    if not Path(tables[0]).suffix and not Path(tables[0]).exists():
+        raise UsageError(f"{tables[0]} is neither a setting nor a table", tip="mmx eval --help")
     if suites or given.split != "test":
         what = f"suite={','.join(suites)}" if suites else f"--split {given.split}"
         raise UsageError(

@@ -73,7 +73,8 @@ def test_a_verb_names_the_argument(
     assert main(words) == 2
     err = capsys.readouterr().err
     assert re.search(
-        r"(argument (RUN|FOLDER\|CONDITION|FOLDER|--with|--output|--config-dir)|--config-dir)[: ]",
+        r"(argument (RUN|FOLDER\|CONDITION|FOLDER|--with|--output/--out|--config-dir)"
+        r"|--config-dir)[: ]",
         err,
     )
     assert "is no path: it " in err

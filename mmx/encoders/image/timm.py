@@ -344,14 +344,21 @@ def _read_shown(folder: Folder) -> Json:
 
     def ask() -> Json:
         library = import_extra("timm", "timm")
-        config, _, _ = import_extra("timm.models._hub", "timm").load_model_config_from_path(
-            folder.path
-        )
+        read = import_extra("timm.models._hub", "timm").load_model_config_from_path
+        try:
+            config, _, _ = read(folder.path)
+        except (KeyError, TypeError, ValueError) as error:
+            reason = f"does not say how timm makes its model ({type(error).__name__}: {error})"
+            tip = "encoder/image=transformers   (of a folder of transformers)"
+            raise DataError(f"{path} {reason}", tip=tip) from error
         return {"shown": library.data.resolve_data_config(pretrained_cfg=config)}
 
     path = folder.path / "config.json"
     if not path.is_file():
-        return ask()
+        raise DataError(
+            f"{folder.path} has no config.json, and so is no folder of a model",
+            tip="encoder.image.model=resnet18   (or a folder that timm has written)",
+        )
     return recall_facts("timm", {"config": path.read_text(encoding="utf-8")}, ask)
 
 
