@@ -53,7 +53,8 @@ def describe_pixels(modality: object, size: tuple[int, int]) -> Json:
         "in_graph": "divided by 255; mean and deviation of the encoder",
     }
     if isinstance(modality, ResizedImage):
-        found["interpolation"] = modality.interpolation
+        # Of a PIL image torchvision takes the nearest pixel in one way, under either name.
+        found["interpolation"] = modality.interpolation.removesuffix("-exact")
         found["how"], found["part"] = modality.how, modality.crop_part
     # A JPEG may be decoded at a fraction of its size, but not where its aspect is kept.
     found["draft"] = not isinstance(modality, ResizedImage)

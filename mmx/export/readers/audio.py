@@ -28,10 +28,16 @@ def resample(samples: Any, old: int, new: int) -> Any:
     old, new = old // common, new // common
     rate = min(old, new) * 0.99
     width = math.ceil(6 * old / rate)
-    times = np.arange(-width, width + old) / old - np.arange(new)[:, None] / new
-    times = (times * rate).clip(-6, 6)
-    kernels = np.sinc(times) * np.cos(times * np.pi / 12) ** 2 * (rate / old)
+    # All in float32, as torchaudio computes them: float64 would differ in the sixth digit.
+    places = np.arange(-width, width + old, dtype=np.float32) / np.float32(old)
+    times = np.arange(0, -new, -1, dtype=np.float32)[:, None] / np.float32(new) + places
+    times = (times * np.float32(rate)).clip(-6, 6)
+    window = np.cos(times * np.float32(math.pi) / np.float32(6) / np.float32(2)) ** 2
+    times *= np.float32(math.pi)
+    ones = np.ones_like(times)
+    kernels = np.divide(np.sin(times), times, out=ones, where=times != 0)
+    kernels *= window * np.float32(rate / old)
     padded = np.pad(samples, (width, width + old))
     windows = np.lib.stride_tricks.sliding_window_view(padded, kernels.shape[1])[::old]
-    found = windows @ kernels.T.astype(np.float32)
+    found = windows @ kernels.T
     return found.ravel()[: math.ceil(new * len(samples) / old)]

@@ -16,7 +16,8 @@ def read(text: str, how: dict[str, Any]) -> Any:
     tokenizer.no_padding()
     tokenizer.enable_truncation(how["max_tokens"])
     ids = tokenizer.encode(clean(text, how["clean"])).ids
-    return np.array([0 if number == how.get("stripped") else number for number in ids])
+    kept = [0 if number == how.get("stripped") else number for number in ids]
+    return np.array(kept or [how["padding"]])  # without a token, one of padding is read
 
 
 def clean(text: str, how: str | None) -> str:
