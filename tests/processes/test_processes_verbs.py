@@ -92,7 +92,7 @@ def test_a_run_is_reproduced_bit_for_bit(
     out, err = capsys.readouterr()
     again = RunDirectory.open(tmp_path / out.strip())
     assert again.path.parent == tmp_path / "outputs" / "runs"
-    assert "identical: all 69 numbers, bit for bit\n" in err
+    assert "identical: all 80 numbers, bit for bit\n" in err
     assert f"{NOTHING}\n" in err
     assert again.manifest().argv == ["mmx", "reproduce", str(run.path)]
     assert "drifted" not in err
