@@ -11,7 +11,6 @@ from rich.table import Table
 from rich.text import Text
 
 from mmx.csv_text import format_csv
-from mmx.errors import MmxError
 from mmx.reports.view import format_metrics
 from mmx.runs.atomic import write_text
 from mmx.runs.directory import RunDirectory
@@ -61,13 +60,15 @@ def write_trials(folder: Path, rows: Sequence[TrialRow], dimensions: Sequence[Di
     write_text(folder / "trials.csv", format_csv(lines))
 
 
-def describe_choice(rows: Sequence[TrialRow], best: TrialRow, winner: Path | None) -> Iterator[str]:
+def describe_choice(
+    rows: Sequence[TrialRow], best: TrialRow, winner: RunDirectory | None
+) -> Iterator[str]:
     """Yield what was tried, how the winner stands among it, and what test says.
 
     Args:
         rows: All trials.
         best: The winner.
-        winner: Its run directory.
+        winner: Its finished run; None if it has failed.
     """
     counts = {state: sum(row.state == state for row in rows) for state in STATES}
     told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
@@ -79,15 +80,12 @@ def describe_choice(rows: Sequence[TrialRow], best: TrialRow, winner: Path | Non
         f"from {low:.4f}, median {middle:.4f}. The best of many is optimistic on validation"
     )
     if winner is not None:
-        yield from _describe_test(RunDirectory(winner))
+        yield from _describe_test(winner)
 
 
 def _describe_test(run: RunDirectory) -> Iterator[str]:
     """Yield what the test rows say of the winner, which were opened for it alone."""
-    try:
-        summary = run.read_summary()
-    except MmxError:  # its run has failed, and has said so
-        return
+    summary = run.read_summary()
     told = format_metrics(summary.target.metrics.get("test", {}))
     yield f"test, opened once: {told}"
     if summary.gain is not None:

@@ -30,6 +30,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from filelock import FileLock, Timeout
 from pydantic import Field, TypeAdapter, ValidationError
 
 from mmx.config import compose
@@ -56,7 +57,7 @@ from mmx.verbs.search_trials import (
     write_batch,
 )
 from mmx.verbs.train import take_path
-from mmx.verbs.train_job import SweepJob
+from mmx.verbs.train_job import SweepJob, describe_wanted
 from mmx.verbs.train_line import CommandLine, parse_line
 from mmx.verbs.train_workers import find_jobs
 from mmx.workers.messages import Ended, Lost, Message
@@ -100,9 +101,9 @@ def main(arguments: Sequence[str]) -> int:
     dimensions, fixed = split_space(overrides, line.config_dirs)
     line = CommandLine(fixed, config_dirs=line.config_dirs, allow=line.allow)
     dimensions = read_whole_numbers(line, dimensions)
-    base = check_space(line, dimensions, allowed)
-    require_devices([base])
-    return _search(line, dimensions, options, base, where, ["mmx", "search", *arguments])
+    found = check_space(line, dimensions, allowed)
+    require_devices(found)
+    return _search(line, dimensions, options, found, where, ["mmx", "search", *arguments])
 
 
 def take_options(overrides: Sequence[str]) -> tuple[dict[str, object], list[str]]:
@@ -209,8 +210,10 @@ def _find_repeated(dimensions: Sequence[Dimension], fixed: Sequence[str]) -> lis
     ]
 
 
-def check_space(line: CommandLine, dimensions: Sequence[Dimension], allowed: Sequence[str]) -> Job:
-    """Return one experiment of the space, after checking its ends and its choices.
+def check_space(
+    line: CommandLine, dimensions: Sequence[Dimension], allowed: Sequence[str]
+) -> list[Job]:
+    """Return the experiments at the ends of ranges and of all choices, which are possible.
 
     Raises:
         ConfigError: No combination is possible, or one of them is wrong by itself.
@@ -236,7 +239,7 @@ def check_space(line: CommandLine, dimensions: Sequence[Dimension], allowed: Seq
         raise ConfigError(
             [Problem("transfer=auto", reason, type_this="transfer=parameter,feature")]
         )
-    return found[0]
+    return found
 
 
 def _combine(ends: Sequence[Sequence[str]]) -> list[list[str]]:
@@ -266,46 +269,77 @@ def _search(
     line: CommandLine,
     dimensions: Sequence[Dimension],
     options: Json,
-    base: Job,
+    found: Sequence[Job],
     where: Path | None,
     argv: Sequence[str],
 ) -> int:
-    """Run the trials that are missing, then the winner; return the exit code."""
-    console, trials = Console(stderr=True), int(options["trials"])
-    experiment = base.experiment
+    """Run the trials that are missing, then the winner; return the exit code.
+
+    Raises:
+        UsageError: The directory holds another search, or another process is at it.
+    """
+    trials, experiment = int(options["trials"]), found[0].experiment
     cuda = experiment.settings.device != "cpu"
-    workers = plan_workers(find_jobs([base]), trials, experiment.trainer.threads, cuda=cuda)
-    asked = {
-        "overrides": sorted(line.overrides),
-        "dimensions": [each.text for each in dimensions],
-        "sampler": options["sampler"],
-        "pruner": options["pruner"],
-        "code": dict(identify(experiment).code),
-        "versions": dict(identify(experiment).versions),
-        "data": read_fingerprints(experiment),
-    }
+    workers = plan_workers(find_jobs(found[:1]), trials, experiment.trainer.threads, cuda=cuda)
+    asked = _describe_search(dimensions, options, found)
     text = json.dumps(asked, sort_keys=True).encode()
     identity = hashlib.blake2b(text, digest_size=4).hexdigest()
     folder = SearchFolder(
         where or Path(experiment.settings.output_dir) / "sweeps" / f"search-{identity}"
     )
+    make_folder(folder.path / "trials")
+    try:
+        with FileLock(str(folder.path / ".lock"), timeout=0):
+            code = _search_in(folder, asked, (line, dimensions, options, found), workers, argv)
+    except Timeout as error:
+        raise UsageError(
+            f"another process is searching in {folder.path}", tip="wait for it, or stop it"
+        ) from error
+    print(folder.path)
+    return code
+
+
+def _describe_search(dimensions: Sequence[Dimension], options: Json, found: Sequence[Job]) -> Json:
+    """Return what the trials of a search depend on: every config, its weights, data and code."""
+    experiments = [job.experiment for job in found]
+    identities = [identify(each) for each in experiments]
+    data = [read_fingerprints(each) for each in experiments]
+    return {
+        "dimensions": [each.text for each in dimensions],
+        "sampler": options["sampler"],
+        "pruner": options["pruner"],
+        "configs": sorted({each.config for each in identities}),
+        "weights": sorted({json.dumps(dict(each.weights), sort_keys=True) for each in identities}),
+        "data": sorted({json.dumps(each, sort_keys=True) for each in data}),
+        "code": dict(identities[0].code),
+        "versions": dict(identities[0].versions),
+    }
+
+
+def _search_in(
+    folder: SearchFolder,
+    asked: Json,
+    given: tuple[CommandLine, Sequence[Dimension], Json, Sequence[Job]],
+    workers: WorkerPlan,
+    argv: Sequence[str],
+) -> int:
+    """Run trials and winner in the locked directory of a search; return the exit code."""
+    line, dimensions, options, found = given
+    experiment = found[0].experiment
     batch = _read_or_write_plan(folder, asked, workers.processes)
     settings = StudySettings(
         seed=experiment.settings.seed,
         sampler=str(options["sampler"]),
         pruner=str(options["pruner"]),
         batch=batch,
-        epochs=experiment.trainer.epochs,
+        epochs=max(job.experiment.trainer.epochs for job in found),
     )
     study = Study(folder.journal, dimensions, settings)
     work = TrialWork(folder, dimensions, settings, experiment.allowed, line.config_dirs, argv)
-    code = _run_trials(folder, study, work, line, trials, workers)
+    code = _run_trials(folder, study, work, line, int(options["trials"]), workers)
     rows = study.list_trials()
     write_trials(folder.path, rows, dimensions)
-    if code == 0:
-        code = _run_winner(folder, study, line, dimensions, experiment.allowed, argv, console)
-    print(folder.path)
-    return code
+    return code or _run_winner(folder, study, work, line)
 
 
 def _read_or_write_plan(folder: SearchFolder, asked: Json, batch: int) -> int:
@@ -323,7 +357,6 @@ def _read_or_write_plan(folder: SearchFolder, asked: Json, batch: int) -> int:
                 tip="name another hydra.sweep.dir=…, or leave it out",
             )
         return int(plan["batch"])
-    make_folder(folder.path / "trials")
     write_json(path, {"format": 1, "asked": asked, "batch": batch})
     return batch
 
@@ -366,32 +399,25 @@ def _run_trials(
     return 0
 
 
-def _run_winner(
-    folder: SearchFolder,
-    study: Study,
-    line: CommandLine,
-    dimensions: Sequence[Dimension],
-    allowed: Sequence[str],
-    argv: Sequence[str],
-    console: Console,
-) -> int:
+def _run_winner(folder: SearchFolder, study: Study, work: TrialWork, line: CommandLine) -> int:
     """Run the winner as mmx train does, unless that is done; print what came out."""
+    console = Console(stderr=True)
     rows: list[TrialRow] = study.list_trials()
     best = find_best(rows)
     if best is None:
         reasons = dict.fromkeys(row.why for row in rows if row.why)
         console.print("no trial has a result: " + "; ".join(list(reasons)[:3]), soft_wrap=True)
         return 1
-    console.print(make_search_table(rows, dimensions))
-    job = compose_trial(line, dimensions, best.values, allowed)
+    console.print(make_search_table(rows, work.dimensions))
+    job = compose_trial(line, work.dimensions, best.values, work.allowed)
     kept = Sweep(folder.path)
     make_folder(kept.runs)
-    console.print(f"the winner, trial {best.number}, with its control and test:", soft_wrap=True)
+    console.print(f"the winner, trial {best.number}, as mmx train runs it:", soft_wrap=True)
     try:
-        SweepJob(kept, allowed, line.config_dirs, argv).run(job.composed, job.experiment)
+        SweepJob(kept, work.allowed, work.config_dirs, work.argv).run(job.composed, job.experiment)
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 1
-    runs = sorted(kept.runs.iterdir())
-    for text in describe_choice(rows, best, runs[-1] if runs else None):
+    done = kept.find_standing(describe_wanted(job.experiment)).done
+    for text in describe_choice(rows, best, done):
         console.print(text, markup=False, highlight=False, soft_wrap=True)
-    return 0 if runs else 1
+    return 1 if done is None else 0

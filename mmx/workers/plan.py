@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from mmx.errors import UsageError
 from mmx.workers.machine import count_cores, find_free_memory, list_gpus
 
 JOB_BYTES = 1_500_000_000
@@ -52,14 +53,17 @@ def plan_workers(
         count: The number of jobs of the sweep.
         threads: The CPU threads that the config gives to each; None if it does not say.
         cuda: Whether they compute on GPUs, if there are any.
+
+    Raises:
+        UsageError: ``MMX_JOBS`` is no number.
     """
     gpus = list_gpus() if cuda else []
     cores = count_cores()
     if threads is None and (given := os.environ.get("OMP_NUM_THREADS", "")).isdecimal():
         threads = max(1, int(given))
-    usual = os.environ.get("MMX_JOBS", "")
-    if jobs == "auto" and usual.isdecimal() and int(usual):
-        processes, why = min(int(usual), count), f"MMX_JOBS={usual}"
+    usual = _read_usual_jobs()
+    if jobs == "auto" and usual is not None:
+        processes, why = min(usual, count), f"MMX_JOBS={usual}"
     elif jobs == "auto":
         processes, why = _choose_processes(count, cores // (threads or 1), gpus)
     else:
@@ -68,6 +72,16 @@ def plan_workers(
         return WorkerPlan(1, threads, why=why)
     placed = tuple(gpus[index % len(gpus)] for index in range(processes)) if gpus else ()
     return WorkerPlan(processes, threads or max(1, cores // processes), placed, why)
+
+
+def _read_usual_jobs() -> int | None:
+    """Return what ``MMX_JOBS`` says; None where it says nothing."""
+    given = os.environ.get("MMX_JOBS", "").strip()
+    if given in ("", "auto"):
+        return None
+    if not given.isdecimal() or not int(given):
+        raise UsageError(f"MMX_JOBS={given} is no number of jobs", tip="MMX_JOBS=2, or unset it")
+    return int(given)
 
 
 def _choose_processes(count: int, places: int, gpus: Sequence[str]) -> tuple[int, str]:

@@ -7,14 +7,13 @@ import os
 import signal
 import threading
 import time
-import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
 import torch
 
-from mmx.training.events import SIGNALS, Event, EventKind
+from mmx.training.events import SIGNALS, Event, EventKind, StopRequest
 from mmx.workers.messages import Ended, Heard, Line, Message
 
 STEP_SECONDS = 0.25
@@ -53,7 +52,8 @@ def serve(
 ) -> None:
     """Run jobs by number until None or the end of the connection comes.
 
-    A signal that comes between two jobs ends the worker; in a run, the run handles it.
+    A signal that comes between two jobs ends the worker; in a run, the run handles it. A second one
+    also stops a job that waits, for example for another process.
 
     Args:
         connection: To the process that gives the jobs.
@@ -63,11 +63,7 @@ def serve(
     """
     for other in inherited:
         other.close()
-    stopped: list[int] = []
-
-    def stop(number: int, _frame: types.FrameType | None) -> None:
-        stopped.append(number)
-
+    stop = StopRequest()
     for name in SIGNALS:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), stop)
@@ -75,7 +71,7 @@ def serve(
         torch.set_num_threads(threads)
     _end_with_parent()
     teller = Teller(_send_to(connection))
-    while not stopped:
+    while stop.signal_number is None:
         try:
             if not connection.poll(0.2):
                 continue

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from mmx.cli import main
+from mmx.reports import report
 from mmx.runs.directory import RunDirectory
 
 LINE = (
@@ -80,6 +82,44 @@ def test_the_winner_is_listed_among_the_runs(
     found = json.loads(capsys.readouterr().out)
     (run,) = (folder / "runs").iterdir()
     assert found["run"] == f"sweeps/{folder.name}/runs/{run.name}"
+
+
+def test_other_settings_in_a_file_are_another_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [*LINE[:3], *LINE[4:-1], "experiment=mine", "trials=1"]
+    folders = []
+    for epochs, jobs in ((1, "jobs=2"), (2, "jobs=2"), (2, "jobs=1")):
+        mine = tmp_path / f"conf{epochs}" / "experiment" / "mine.yaml"
+        mine.parent.mkdir(parents=True, exist_ok=True)
+        mine.write_text(f"# @package _global_\ntrainer:\n  epochs: {epochs}\n")
+        assert main(["search", *words, jobs, "--config-dir", f"conf{epochs}"]) == 0
+        folders.append(capsys.readouterr().out)
+    assert folders[0] != folders[1] == folders[2]
+
+
+def test_one_process_searches_in_a_directory(
+    searched: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(searched.parent)
+    with FileLock("s/.lock"):
+        assert main(["search", *LINE, "trials=8", "hydra.sweep.dir=s"]) == 2
+    assert "another process is searching in s" in capsys.readouterr().err
+
+
+def test_a_winner_that_fails_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("the disk is gone")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(report, "write_report", broken)  # of runs, not of trials
+    assert main(["search", *LINE, "trials=2", "hydra.sweep.dir=s"]) == 1
+    err = capsys.readouterr().err
+    assert "failed: RuntimeError: the disk is gone" in err
+    assert "test, opened once" not in err
 
 
 def test_no_trial_opens_a_test_row(searched: Path) -> None:

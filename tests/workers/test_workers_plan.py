@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mmx.errors import UsageError
 from mmx.workers import machine, plan
 from mmx.workers.plan import WorkerPlan, plan_workers
 
@@ -87,3 +88,10 @@ def test_memory_is_that_of_the_control_group_where_it_is_less(
     assert machine.find_free_memory() == 2_000_000
     (tmp_path / "memory.max").write_text("max\n")
     assert machine.find_free_memory() == 2_048_000
+
+
+@pytest.mark.parametrize("given", ["two", "0", "-1", "1.5"])
+def test_the_environment_must_name_a_number(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("MMX_JOBS", given)
+    with pytest.raises(UsageError, match=f"MMX_JOBS={given} is no number of jobs"):
+        plan_workers("auto", 100, None, cuda=False)

@@ -117,9 +117,9 @@ sys.exit(code)
 """
 
 
-def begin(folder: Path) -> subprocess.Popen[bytes]:
+def begin(folder: Path, script: str = SCRIPT) -> subprocess.Popen[bytes]:
     """Start a pool in a process group of its own; return when two jobs have begun."""
-    process = subprocess.Popen([sys.executable, "-c", SCRIPT], cwd=folder, start_new_session=True)
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=folder, start_new_session=True)
     until = time.monotonic() + 120
     while len(list(folder.glob("began*"))) < 2:
         assert process.poll() is None
@@ -158,3 +158,15 @@ def test_workers_save_and_end_when_their_parent_is_killed(tmp_path: Path) -> Non
     process.kill()
     process.wait()
     assert saved(tmp_path, 2) == ["saved0", "saved1"]
+
+
+@pytest.mark.slow
+def test_a_second_signal_stops_a_job_that_only_waits(tmp_path: Path) -> None:
+    head, _, tail = SCRIPT.partition("def work")
+    waits = head + "def work(number, teller):\n    Path(f'began{number}').touch()\n"
+    waits += "    time.sleep(600)\n\nwith" + tail.partition("\nwith")[2]
+    process = begin(tmp_path, waits)
+    os.killpg(process.pid, signal.SIGINT)
+    time.sleep(1.5)  # else it counts as the same
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(60) == 130
