@@ -1,8 +1,12 @@
-"""Another labelled table, read as that of a task, with the classes that a model knows."""
+"""Labelled rows whose truth is numbered as a model numbers its classes.
+
+They are those of another table, or the run's own data, which may have changed since.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,8 +14,9 @@ import numpy.typing as npt
 import torch
 
 from mmx.errors import DataError, closest
+from mmx.modalities import Column
 from mmx.tasks import contract
-from mmx.tasks.contents import Samples, Target, TaskData
+from mmx.tasks.contents import Target, TaskData
 
 if TYPE_CHECKING:
     from mmx.tasks.table import Table
@@ -20,6 +25,8 @@ DIVIDING = ("split", "group", "time", "folds", "fold", "repeat", "repeats", "poo
 WHOLE: dict[str, Any] = dict.fromkeys((*DIVIDING, "limit", "fraction", "per_class"))
 """Options that divide or reduce rows; none does so here."""
 SHOWN = 12
+UNKNOWN = -1
+"""In place of a class index: a class that the model does not know."""
 
 
 def load_other_table(task: Table, path: str, target: Target) -> TaskData:
@@ -40,7 +47,8 @@ def load_other_table(task: Table, path: str, target: Target) -> TaskData:
     rows = np.sort(np.concatenate(list(samples.splits.values())))
     values = samples.values
     if target.kind != "regression":
-        values = _number_as(samples, rows, target, path)
+        _refuse_unknown(values, samples.classes, samples.columns, rows, target, path)
+        values = _number_as(values, samples.classes, target)
     none = np.empty(0, dtype=np.int64)
     return TaskData(
         name=task.name,
@@ -54,29 +62,70 @@ def load_other_table(task: Table, path: str, target: Target) -> TaskData:
     )
 
 
+def number_as_trained(
+    data: TaskData, target: Target, rows: npt.NDArray[np.int64], name: str
+) -> TaskData:
+    """Return a task's data with its truth as a trained model numbers it.
+
+    The classes of a table are those of its rows, in order of their names, and mean and standard
+    deviation are those of its training rows: where rows have changed since a run, neither may be
+    those of its model.
+
+    Args:
+        data: As it is now.
+        target: What the model predicts.
+        rows: Those whose classes or labels the model must know. In others a class that it does
+            not know is :data:`UNKNOWN`, and such a label is left out.
+        name: Of the data, in messages.
+
+    Raises:
+        DataError: One of the rows has a class or label that the model does not know.
+    """
+    if data.target.classes == target.classes:
+        return dataclasses.replace(data, target=target)
+    values, classes = data.values.numpy(), data.target.classes
+    _refuse_unknown(values, classes, data.columns, rows, target, name)
+    numbered = torch.from_numpy(_number_as(values, classes, target))
+    return dataclasses.replace(data, values=numbered, target=target)
+
+
 def _number_as(
-    samples: Samples, rows: npt.NDArray[np.int64], target: Target, path: str
+    values: npt.NDArray[Any], classes: Sequence[str], target: Target
 ) -> npt.NDArray[Any]:
     """Return class indices, or marks of labels, in the order of the target's classes."""
     places = {name: place for place, name in enumerate(target.classes)}
-    several = target.kind == "multilabel"
-    values = samples.values
-    for index, name in enumerate(samples.classes):
-        has = values[rows, index] > 0 if several else values[rows] == index
-        if name not in places and has.any():
-            _refuse_class(samples, name, int(rows[has.argmax()]), int(has.sum()), target, path)
-    if not several:
-        order = np.array([places.get(name, 0) for name in samples.classes], dtype=np.int64)
+    if target.kind != "multilabel":
+        order = np.array([places.get(name, UNKNOWN) for name in classes], dtype=np.int64)
         return order[values] if len(order) else values
     marks = np.zeros((len(values), len(target.classes)), dtype=np.float32)
-    for index, name in enumerate(samples.classes):
+    for index, name in enumerate(classes):
         if name in places:
             marks[:, places[name]] = values[:, index]
     return marks
 
 
+def _refuse_unknown(
+    values: npt.NDArray[Any],
+    classes: Sequence[str],
+    columns: Mapping[str, Column],
+    rows: npt.NDArray[np.int64],
+    target: Target,
+    path: str,
+) -> None:
+    """Refuse rows with a class or label that the model does not know.
+
+    Raises:
+        DataError: There is one; the message names it and its first row.
+    """
+    several = target.kind == "multilabel"
+    for index, name in enumerate(classes):
+        has = values[rows, index] > 0 if several else values[rows] == index
+        if name not in target.classes and has.any():
+            _refuse_class(columns, name, int(rows[has.argmax()]), int(has.sum()), target, path)
+
+
 def _refuse_class(
-    samples: Samples, name: str, row: int, count: int, target: Target, path: str
+    columns: Mapping[str, Column], name: str, row: int, count: int, target: Target, path: str
 ) -> None:
     """Refuse a class that the model does not know.
 
@@ -84,7 +133,7 @@ def _refuse_class(
         DataError: Always.
     """
     what = "class" if target.kind == "classes" else "label"
-    first = next(iter(samples.columns.values())).name_row(row)
+    first = next(iter(columns.values())).name_row(row)
     known = ", ".join(target.classes[:SHOWN])
     more = f" and {len(target.classes) - SHOWN} more" if len(target.classes) > SHOWN else ""
     near, verb = closest(name, target.classes), "row has" if count == 1 else "rows have"

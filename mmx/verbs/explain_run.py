@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from mmx.errors import DataError, UsageError, closest
 from mmx.evaluation.subsets import SubsetAnswers, compute_prior, predict_subsets
@@ -20,6 +21,7 @@ from mmx.stage_id import Role
 from mmx.stages import open_trained
 from mmx.stages.core.opened_data import decode_task
 from mmx.tasks import TaskData
+from mmx.tasks.other_table import UNKNOWN, number_as_trained
 from mmx.training.data import Data, Rows
 from mmx.verbs.predict import OpenedModel, open_model
 
@@ -30,7 +32,7 @@ class Answered:
 
     Attributes:
         opened: The model.
-        task: The run's data.
+        task: The run's data as it is now, its truth as the model numbers it.
         split: The split.
         answers: The outputs for its rows.
         shares: What each input contributes to the run's metric.
@@ -84,13 +86,14 @@ def answer_split(
     rows = task.splits[split]
     if not len(rows):
         raise UsageError(f"the split {split} has no rows", tip=f"mmx explain {directory.path}")
+    name = f"target={experiment.target.name}"
+    task = number_as_trained(task, trained.target, rows, name)
     data = open_trained(experiment, trained, _keep_rows(task, rows), opened.precision)
-    prior = compute_prior(
-        trained.target.standardize(task.values[task.splits["train"]]), trained.target
-    )
+    known, missed = _find_known(task)
+    prior = compute_prior(trained.target.standardize(known), trained.target)
     data = data.unlock_test()
     answers = predict_subsets(trained.model, data, rows, opened.precision, prior)
-    notes = [note] if note else []
+    notes = [each for each in (note, missed) if each]
     try:
         shares = measure_shares(answers, rows, task.target, experiment.metric)
     except DataError as error:
@@ -99,6 +102,30 @@ def answer_split(
         shares = measure_shares(answers, rows, task.target)
         notes.append(f"{error.message}: shares are of {shares.metric}")
     return Answered(opened, task, split, answers, shares, tuple(notes))
+
+
+def _find_known(task: TaskData) -> tuple[Tensor, str]:
+    """Return the truth of the training rows whose class the model knows, and a note on others.
+
+    Raises:
+        DataError: It knows none of them.
+    """
+    values = task.values[task.splits["train"]]
+    if task.target.kind != "classes":
+        return values, ""
+    known = values[values != UNKNOWN]
+    if len(values) and not len(known):
+        raise DataError(
+            f"the model knows none of the classes of the training rows of {task.name}",
+            tip="mmx reproduce RUN   (trains on the data as it is now)",
+        )
+    count = len(values) - len(known)
+    if not count:
+        return known, ""
+    return known, (
+        f"{count} of {len(values)} training rows have a class that the model does not know: the "
+        "answer without any input does without them"
+    )
 
 
 def explain_rows(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shlex
 import shutil
@@ -188,6 +189,94 @@ def test_numbers_are_explained_by_how_far_off_they_are(train, tables, overrides)
     row = found["explained"][0]
     assert row["right"] is None
     assert abs(float(row["truth"]) - row["value"]) == pytest.approx(row["confidence"], rel=1e-4)
+
+
+@pytest.fixture
+def own_table(tables, tmp_path) -> Path:
+    """Return a copy of the table, in a place of its own."""
+    path = tmp_path / "own.csv"
+    path.write_text(tables["one"].read_text())
+    return path
+
+
+def read_cells(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def write_cells(path: Path, rows: list[dict[str, str]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def pick(found: dict[str, Any]) -> list[tuple[Any, ...]]:
+    names = ("row", "truth", "answer", "explained", "right", "confidence")
+    return [tuple(each[name] for name in names) for each in found["explained"]]
+
+
+def test_classes_are_those_of_the_model_where_the_table_has_more_now(
+    train, own_table, overrides, capsys
+):
+    run = train(*overrides(None, own_table, ("tabular",), "control=none")).path
+    before = explain(run)
+    rows = read_cells(own_table)
+    trained = [row for row in rows if row["split"] == "train"]
+    for row in trained[:2]:
+        row["label"] = "above"  # the first by name: the table's classes are numbered anew
+    write_cells(own_table, rows)
+    capsys.readouterr()
+    after = explain(run)
+    assert pick(after) == pick(before)
+    assert after["shares"]["full"] == before["shares"]["full"]
+    said = capsys.readouterr().err
+    assert "is not what the run was trained on" in said
+    assert f"2 of {len(trained)} training rows have a class that the model does not know" in said
+    assert main(["explain", str(run), "--class", "above"]) == 2
+    assert "accepted: high, low, middle" in capsys.readouterr().err
+    tested = next(row for row in rows if row["split"] == "test")
+    tested["label"] = "above"
+    write_cells(own_table, rows)
+    assert main(["explain", str(run)]) == 1
+    said = capsys.readouterr().err
+    assert "target=own: 1 row has the class 'above', which the run was not trained on" in said
+
+
+def test_classes_are_those_of_the_model_where_the_table_has_fewer_now(train, own_table, overrides):
+    run = train(*overrides(None, own_table, ("tabular",), "control=none")).path
+    before = pick(explain(run))
+    rows = [row for row in read_cells(own_table) if row["label"] != "high"]
+    write_cells(own_table, rows)
+    numbers = {id(row): number for number, row in enumerate(rows, 1)}
+    tested = [row for row in rows if row["split"] == "test"]
+    words = ["rows=" + ",".join(str(numbers[id(row)]) for row in tested)]
+    found = pick(explain(run, *words))
+    assert [each[1] for each in found] == [row["label"] for row in tested]
+    answers = sorted((answer, sure) for _, _, answer, _, _, sure in found)
+    whole = {(answer, sure) for _, _, answer, _, _, sure in before}
+    assert {each[0] for each in answers} <= {"high", "low", "middle"}
+    assert whole & set(answers)
+
+
+def test_numbers_are_on_the_scale_of_the_model(train, own_table, overrides):
+    line = [
+        word.replace("target.label=label", "target.label=number")
+        for word in overrides(None, own_table, ("tabular",), "control=none")
+    ]
+    more = ("target.kind=regression", "objective=mean_squared_error")
+    run = train(*line, *more).path
+    before = explain(run)
+    rows = read_cells(own_table)
+    for row in rows:
+        if row["split"] == "train":
+            row["number"] = str(float(row["number"]) * 10 + 1000)
+    write_cells(own_table, rows)
+    after = explain(run)
+    assert pick(after) == pick(before)
+    assert after["shares"]["full"] == before["shares"]["full"]
+    assert [each["value"] for each in after["explained"]] == [
+        each["value"] for each in before["explained"]
+    ]
 
 
 @pytest.mark.slow
