@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, cast
+from urllib.parse import quote
 
 from pydantic import Field
 
@@ -17,6 +18,10 @@ from mmx.trackers.base import Ending, Key, OpenRun, Point, TrackedRun, Tracker, 
 
 ENDED = "mmx.ended"
 EPOCH = "epoch"
+OLD_MODES = {"dryrun": "offline", "run": "online"}
+"""Values of ``$WANDB_MODE`` that Weights & Biases still takes, and what they are called now."""
+SENDING = ("online", "offline")
+"""Modes of which is noted what was sent."""
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -24,8 +29,9 @@ Text = Annotated[str, Field(min_length=1)]
 class Wandb(Tracker):
     """A run of Weights & Biases for each run, with the run's key as its id.
 
-    What was sent is also noted in ``wandb/mmx-KEY.jsonl``, since files for ``wandb sync`` cannot
-    be asked what they hold.
+    What was sent is also noted in ``wandb/mmx-KEY+MODE+ENTITY+PROJECT.jsonl``, since files for
+    ``wandb sync`` cannot be asked what they hold. Of any other mode, such as ``disabled``, nothing
+    is noted, as nothing is sent.
 
     Args:
         project: The project in which the runs are.
@@ -47,6 +53,7 @@ class Wandb(Tracker):
         """Return the run with that id."""
         folder = run.folder if run.only_here or self.folder is None else Path(self.folder)
         mode = "offline" if run.only_here else self.mode or os.environ.get("WANDB_MODE") or "online"
+        mode = OLD_MODES.get(mode, mode)
         return _OpenWandb(self, folder.expanduser().absolute(), mode, run)
 
 
@@ -55,22 +62,53 @@ class _OpenWandb(OpenRun):
 
     def __init__(self, options: Wandb, folder: Path, mode: str, run: TrackedRun) -> None:
         self._options, self._folder, self._mode, self._run = options, folder, mode, run
-        self._notes = folder / "wandb" / f"mmx-{run.key}.jsonl"
+        self._notes = folder / "wandb" / self._name_notes()
         self._begun: Any = None
         self._known, self._ended = set[Key](), False
         self._stages = set[str]()
         self._failed = True
         sent = f"wandb sync {folder}/wandb/offline-run-*-{run.key}"
         self.where = f"project {options.project}" if mode == "online" else sent
-        if self._notes.exists():
-            self._read_notes()
+        if mode not in SENDING:
+            self.where = f"nowhere, as $WANDB_MODE is {mode}"
+            return
+        notes = [path for path in (self._notes, self._find_old_notes()) if path and path.exists()]
+        if notes:
+            self._read_notes(notes)
         elif mode == "online":
             self._read_history()
 
-    def _read_notes(self) -> None:
-        for line in self._notes.read_text(encoding="utf-8").splitlines():
-            name, epoch = json.loads(line)
-            self._known.add((name, epoch))
+    def _name_notes(self) -> str:
+        """Return the name of the notes: what was sent to one project is not in another."""
+        place = (self._mode, self._find_entity(), self._options.project)
+        # Quoted text has no "+", so that no two places have one name.
+        return (
+            "+".join([f"mmx-{self._run.key}", *(quote(part, safe="") for part in place)]) + ".jsonl"
+        )
+
+    def _find_entity(self) -> str:
+        """Return the entity; empty for that of the account."""
+        return self._options.entity or os.environ.get("WANDB_ENTITY") or ""
+
+    def _find_old_notes(self) -> Path | None:
+        """Return the notes under their former name, which said only the run, if they are of here.
+
+        Their project and entity are taken to be the defaults, and their mode to be that of the
+        folders of the run. Where they are not read, the service is asked if it is online.
+        """
+        if self._find_entity() or self._options.project != Wandb.project:
+            return None
+        folder, key = self._notes.parent, self._run.key
+        offline = any(folder.glob(f"offline-run-*-{key}"))
+        online = any(folder.glob(f"run-*-{key}")) and not offline
+        of_other_mode = offline if self._mode == "online" else online
+        return None if of_other_mode else folder / f"mmx-{key}.jsonl"
+
+    def _read_notes(self, paths: Sequence[Path]) -> None:
+        for path in paths:
+            for line in path.read_text(encoding="utf-8").splitlines():
+                name, epoch = json.loads(line)
+                self._known.add((name, epoch))
         self._ended = (ENDED, 0) in self._known
 
     def _read_history(self) -> None:
@@ -149,6 +187,8 @@ class _OpenWandb(OpenRun):
         self._note([(ENDED, 0)])
 
     def _note(self, keys: Sequence[Key]) -> None:
+        if self._mode not in SENDING:
+            return
         with self._notes.open("a", encoding="utf-8") as file:
             file.write("".join(json.dumps(key) + "\n" for key in keys))
 

@@ -13,7 +13,8 @@ import pytest
 pytest.importorskip("wandb")
 
 from mmx.trackers import Ending, Point, TrackedRun
-from mmx.trackers.wandb import Wandb
+from mmx.trackers.follower import copy_run
+from mmx.trackers.wandb import Wandb, _OpenWandb
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -111,3 +112,53 @@ def test_a_run_goes_on_under_its_id(run, tmp_path):
     assert [row["target/epoch"] for row in read_rows(tmp_path)] == [1, 2]
     ids = {each.run.run_id for each in read(tmp_path) if each.WhichOneof("record_type") == "run"}
     assert ids == {"00ff00ff"}
+
+
+POINTS = [Point("target/val.loss", 1, 0.5), Point("target/val.loss", 2, 0.25)]
+
+
+def copy(tracker: Wandb, run: TrackedRun) -> int:
+    return copy_run(tracker, run, POINTS, Ending("done"))[0]
+
+
+def test_another_project_or_entity_gets_its_own_copy(run, tmp_path):
+    places = [Wandb(), Wandb(project="b-c"), Wandb(entity="b"), Wandb(entity="b", project="c")]
+    for place in [*places, Wandb(entity="b+c/d", project="é"), Wandb(entity="b", project="c-d")]:
+        assert copy(place, run) == 3
+        assert copy(place, run) == 0
+    sent = {each.run.project for each in read(tmp_path) if each.WhichOneof("record_type") == "run"}
+    assert sent == {"mmx", "b-c", "c", "é", "c-d"}
+
+
+def test_what_was_sent_offline_is_not_taken_as_sent_online(run, monkeypatch):
+    assert copy(Wandb(), run) == 3
+    asked: list[str] = []
+    monkeypatch.setattr(_OpenWandb, "_read_history", lambda opened: asked.append(opened.where))
+    assert not Wandb(mode="online").open(run).find_known()
+    assert asked == ["project mmx"]
+
+
+def test_nothing_is_noted_as_sent_where_nothing_is(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    _, where = copy_run(Wandb(), run, POINTS, Ending("done"))
+    assert where == "nowhere, as $WANDB_MODE is disabled"
+    assert not [*tmp_path.glob("wandb/*.jsonl")]
+    monkeypatch.setenv("WANDB_MODE", "dryrun")  # an old name of offline
+    assert copy(Wandb(), run) == 3
+    assert copy(Wandb(mode="offline"), run) == 0
+
+
+def test_notes_under_their_former_name_are_read_for_the_default_place(run, tmp_path, monkeypatch):
+    old = tmp_path / "wandb" / "mmx-00ff00ff.jsonl"
+    old.parent.mkdir()
+    old.write_text('["target/val.loss", 1]\n')
+    (tmp_path / "wandb" / "offline-run-20260101_000000-00ff00ff").mkdir()
+    assert copy(Wandb(project="other"), run) == 3
+    assert copy(Wandb(entity="other"), run) == 3
+    assert copy(Wandb(), run) == 2
+    assert copy(Wandb(), run) == 0
+    assert old.read_text() == '["target/val.loss", 1]\n'
+    asked: list[str] = []  # the folder says that it was sent offline
+    monkeypatch.setattr(_OpenWandb, "_read_history", lambda opened: asked.append(opened.where))
+    assert not Wandb(mode="online").open(run).find_known()
+    assert asked
