@@ -120,7 +120,7 @@ def copy_run(
         new = [point for point in points if point.key not in known]
         if new:
             opened.add(new)
-        if ending is None or opened.has_ended() or (ending.status != "done" and not new):
+        if ending is None or opened.has_ended():
             return len(new), opened.where
-        opened.end(ending)
-        return len(new) + 1, opened.where
+        opened.end(ending)  # also where nothing is new: the tracker may show it as running
+        return len(new) + (ending.status == "done" or bool(new)), opened.where

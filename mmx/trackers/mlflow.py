@@ -106,9 +106,7 @@ class _OpenMlflow(OpenRun):
         wanted = f"tags.`{KEY}` = '{run.key}'"
         found = client.search_runs([experiment], filter_string=wanted, max_results=1)
         if found:
-            self._data, self._id = found[0].data, found[0].info.run_id
-            if not self.has_ended():
-                client.update_run(self._id, status="RUNNING")
+            self._take(found[0])
             return
         made = client.create_run(
             experiment,
@@ -116,8 +114,11 @@ class _OpenMlflow(OpenRun):
             tags={**run.tags, KEY: run.key},
             run_name=run.name,
         )
-        self._data, self._id = made.data, made.info.run_id
+        self._take(made)
         self._describe()
+
+    def _take(self, run: Any) -> None:
+        self._data, self._id, self._status = run.data, run.info.run_id, run.info.status
 
     def _describe(self) -> None:
         """Write the config as parameters."""
@@ -143,7 +144,10 @@ class _OpenMlflow(OpenRun):
         return ENDED in self._data.tags
 
     def add(self, points: Sequence[Point]) -> None:
-        """Write each with its epoch as step."""
+        """Write each with its epoch as step; a run that goes on is running again."""
+        if self._status != "RUNNING" and not self.has_ended():
+            self._client.update_run(self._id, status="RUNNING")
+            self._status = "RUNNING"
         began = self._run.began
         self._log((p.name, p.value, began + p.seconds, p.epoch) for p in points)
 
@@ -154,7 +158,10 @@ class _OpenMlflow(OpenRun):
             for path in ending.files:
                 self._client.log_artifact(self._id, str(path))
             self._set_tags({"mlflow.note.content": ending.answer, ENDED: "true"})
-        self._client.set_terminated(self._id, STATUSES[ending.status])
+        status = STATUSES[ending.status]
+        if status != self._status:
+            self._client.set_terminated(self._id, status)
+            self._status = status
 
     def _log(self, values: Iterator[tuple[str, float, float, int]]) -> None:
         from mlflow.entities import Metric

@@ -11,7 +11,7 @@ pytest.importorskip("mlflow")
 from mlflow_server import serve
 
 from mmx.trackers import Ending, Point, TrackedRun
-from mmx.trackers.follower import Follower
+from mmx.trackers.follower import Follower, copy_run
 from mmx.trackers.mlflow import Mlflow
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -57,9 +57,25 @@ def test_a_run_is_found_again_and_goes_on(run, tmp_path):
         assert [each["status"] for each in service.runs.values()] == ["KILLED"]
         with tracker.open(run) as opened:
             assert opened.find_known() == {point.key for point in POINTS[:2]}
-            assert [each["status"] for each in service.runs.values()] == ["RUNNING"]
+            assert [each["status"] for each in service.runs.values()] == ["KILLED"]
             opened.add(POINTS[2:])
+            assert [each["status"] for each in service.runs.values()] == ["RUNNING"]
         assert len(service.runs) == 1
+
+
+@pytest.mark.parametrize(("status", "shown"), [("failed", "FAILED"), ("interrupted", "KILLED")])
+def test_a_run_that_ended_early_stays_so_however_often_it_is_copied(run, tmp_path, status, shown):
+    def copy(count: int) -> tuple[int, list[str]]:
+        found, _ = copy_run(Mlflow(uri=service.address), run, POINTS[:count], Ending(status))
+        return found, [each["status"] for each in service.runs.values()]
+
+    with serve(tmp_path / "files") as service:
+        assert copy(0) == (0, [shown])  # before its first epoch
+        assert copy(2) == (3, [shown])
+        assert copy(2) == (0, [shown])
+        assert copy(3) == (2, [shown])
+        service.runs["0" * 32]["status"] = "RUNNING"  # as a process leaves it that is killed
+        assert copy(3) == (0, [shown])
 
 
 def test_a_server_that_does_not_answer_is_left_after_its_time(run, tmp_path):
