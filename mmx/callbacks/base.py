@@ -79,8 +79,9 @@ class Callback:
         mmx train 'callbacks=[{_target_: my_pkg.hooks.Announce, every: 5}]' --allow my_pkg
 
     Several are called in the order in which they are listed. What one raises fails the run, which
-    names it. None can change a number: facts are frozen, random generators are put back, and a
-    model that is not as it was is an error.
+    names it. None may change a number, since callbacks count in no fingerprint. Facts are frozen,
+    random generators are put back, and a model with other weights is an error. Nothing else is
+    checked: a hook, a buffer that is not saved, or ``torch.set_num_threads`` is not noticed.
     """
 
     def on_epoch(self, facts: EpochFacts) -> None:
@@ -91,7 +92,7 @@ class Callback:
 
         Args:
             facts: What it has reached.
-            model: With its best weights, in evaluation mode; it may be read.
+            model: With its best weights, in evaluation mode; it may only be read.
         """
 
     def on_end(self, facts: EndFacts) -> None:

@@ -1,4 +1,4 @@
-"""Calling callbacks, so that none changes a number and an exception names its callback."""
+"""Calling callbacks, so that none draws random numbers and an exception names its callback."""
 
 from __future__ import annotations
 

@@ -19,9 +19,9 @@ from mmx.variants import variant
 
 TOLD = {
     "tracker": "copies numbers, and makes none",
-    "callbacks": "are told of numbers, and cannot change them",
+    "callbacks": "are told of numbers, and must not change them",
 }
-"""Root keys of a config that say who is told of a run, and why they cannot change its numbers."""
+"""Root keys of a config that say who is told of a run, and why its numbers are not theirs."""
 Scalar = str | int | float | bool | None
 Key = tuple[str, int]
 """What identifies a point of a run: its name and its epoch."""
@@ -117,7 +117,10 @@ class OpenRun(ABC):
 
     @abstractmethod
     def end(self, ending: Ending) -> None:
-        """Write how the run has ended; only what is ``done`` is final."""
+        """Write how the run has ended; only what is ``done`` is final.
+
+        Another end may be told again, each time that the run is copied.
+        """
 
     @abstractmethod
     def close(self) -> None:
