@@ -19,6 +19,7 @@ PACKAGES = {
     "objective": "mmx.objectives",
     "regularizer": "mmx.transfer.regularizers",
     "task": "mmx.tasks",
+    "tracker": "mmx.trackers",
 }
 
 

@@ -40,10 +40,10 @@ class Settings:
         templates: The texts that stand for a class where ``control=zero_shot``, with ``{}`` in the
             place of its name; their mean counts.
         curve: On a command line: the fractions of the target's labels to run.
-        source_weights: What a source task that is trained starts from: ``fresh`` draws, or the
-            ``published`` weights of its encoders.
         jobs: On a command line with ``-m``: how many jobs run at the same time; ``auto`` goes by
             cores, memory and GPUs.
+        source_weights: What a source task that is trained starts from: ``fresh`` draws, or the
+            ``published`` weights of its encoders.
         device: Where to compute; ``auto`` takes CUDA where there is one.
         precision: Number format of the forward pass.
         compile: Whether encoders and fusion are compiled.
@@ -65,8 +65,8 @@ class Settings:
     curve: (
         Literal["fractions"] | Annotated[tuple[CurveFraction, ...], Field(min_length=2)] | None
     ) = None
-    source_weights: Literal["fresh", "published"] = "fresh"
     jobs: Jobs = "auto"
+    source_weights: Literal["fresh", "published"] = "fresh"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     compile: bool = False

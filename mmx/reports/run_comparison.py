@@ -11,6 +11,8 @@ from mmx.runs.directory import RunDirectory
 from mmx.runs.identity import NOTHING, Identity, find_differences
 
 NUMBERS = ("source", "target", "control", "gain", "params", "transfer")
+ADDED_OF_TARGET = ("every_metric", "labels")
+"""Entries of the target that older runs do not record; compared where both runs have them."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,12 @@ def _select_comparable(*summaries: Json) -> list[Json]:
     own = any("auto" in each and each.get("mode") == "scratch" for each in transfers)
     names = [name for name in NUMBERS if not (own and name in ("control", "gain"))]
     found = [{name: each[name] for name in names if name in each} for each in summaries]
-    for each, transfer in zip(found, transfers, strict=True):
+    targets = [each.get("target", {}) for each in summaries]
+    absent = [key for key in ADDED_OF_TARGET if not all(each.get(key) for each in targets)]
+    for each, transfer, target in zip(found, transfers, targets, strict=True):
         each["transfer"] = {key: value for key, value in transfer.items() if key != "auto"}
+        if "target" in each:
+            each["target"] = {key: value for key, value in target.items() if key not in absent}
     return found
 
 

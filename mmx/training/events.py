@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import signal
-import time
 import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from enum import Enum
+from time import monotonic
 from typing import Any
 
 from mmx.stage_id import StageId
@@ -94,7 +94,7 @@ class StopRequest:
 
     def __call__(self, number: int, _frame: types.FrameType | None) -> None:
         """Note the signal; a second one stops at once."""
-        now = time.monotonic()
+        now = monotonic()
         if now - self._last < SAME_SIGNAL_SECONDS:
             return
         self._last = now

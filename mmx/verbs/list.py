@@ -28,7 +28,7 @@ from mmx.runs.conditions import Condition, looks_like_condition, parse_condition
 from mmx.runs.index_cache import Scalar
 from mmx.runs.index_entry import UNREADABLE, IndexEntry
 from mmx.runs.index_reading import list_fact_keys
-from mmx.runs.selection import ENTRY_KEYS, FoundRun, select_runs
+from mmx.runs.selection import ENTRY_KEYS, NOT_FINITE, FoundRun, select_runs
 from mmx.untrusted import unusable_path
 from mmx.verbs.arguments import Parser
 from mmx.verbs.run_words import read_keys, read_run_word
@@ -183,7 +183,11 @@ def _is_idle(entry: IndexEntry, root: Path) -> bool:
 def _print_json(shown: Sequence[FoundRun], columns: Sequence[str]) -> None:
     """Print one object a line: the whole entry, or the columns that are asked for."""
     for run in shown:
-        values = {"run": run.entry["run"], **{key: run.values[key] for key in columns}}
+        told = {key: run.values[key] for key in columns}
+        values = {
+            "run": run.entry["run"],
+            **{key: None if value in NOT_FINITE else value for key, value in told.items()},
+        }
         print(json.dumps(null_undefined(values if columns else run.entry), allow_nan=False))
 
 

@@ -62,6 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     given = _parse(arguments)
     token = _find_token(given)
     _require_libraries()
+    RunDirectory.open(given.run)  # what is no run is refused before anything is said
     with _open_socket(given.host, given.port) as listening:
         host, port = listening.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host

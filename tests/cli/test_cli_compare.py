@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mmx.cli import main
+from mmx.reports import run_comparison
 from mmx.runs.directory import RunDirectory
 from mmx.runs.identity import NOTHING, NOTHING_THAT_COUNTS
 from mmx.runs.manifest import Manifest
@@ -94,7 +95,8 @@ def test_a_run_that_is_not_done_has_no_numbers(tmp_path, capsys):
 
 @pytest.mark.parametrize("verb", [n for n, v in find_verbs().items() if "runs" in v.completes])
 def test_a_path_that_leads_to_no_run_is_a_mistake_in_the_line(tmp_path, capsys, verb):
-    words = [verb, str(tmp_path / "nix"), *([str(tmp_path)] if verb == "compare" else [])]
+    more = {"compare": [str(tmp_path)], "mirror": ["--to", "tensorboard"]}.get(verb, [])
+    words = [verb, str(tmp_path / "nix"), *more]
     assert main(words) == 2
     said = f"mmx: {tmp_path}/nix does not exist\n  tip: mmx list shows the runs\n"
     assert capsys.readouterr().err == said
@@ -122,3 +124,17 @@ def test_both_runs_are_completed(tmp_path, monkeypatch):
     assert complete_line("mmx compare outputs/runs/a ") == ["outputs/runs/a"]
     assert complete_line("mmx compare outputs/runs/a outputs/runs/a ") == []
     assert complete_line("mmx reproduce outputs/runs/a ") == []
+
+
+def test_numbers_that_an_older_run_did_not_record_have_not_drifted(tmp_path, capsys):
+    old, new = (RunDirectory(made(tmp_path, name, 0.5)) for name in "ab")
+    summary = new.summary()
+    summary["target"]["every_metric"] = {"kappa": 0.4}
+    new.write_json("summary.json", summary)
+    for pair in ((old, new), (new, old)):
+        assert run_comparison.compare(*pair).drifted == {}
+    summary["target"]["every_metric"] = {"kappa": 0.5}
+    other = RunDirectory(made(tmp_path, "c", 0.5))
+    other.write_json("summary.json", summary)
+    drifted = run_comparison.compare(new, other).drifted
+    assert drifted == {"target.every_metric.kappa": (0.4, 0.5)}

@@ -7,6 +7,7 @@ import torch
 from refusals import Refusal, check_refusals
 
 from mmx.errors import ConfigError
+from mmx.training import events
 from mmx.training.events import StopRequest, stop_on_signals
 from mmx.training.precision import Precision, bf16_is_fast, choose_device, cpu_formats
 
@@ -57,12 +58,19 @@ def test_the_forward_pass_has_the_format(name: str, dtype: torch.dtype) -> None:
     assert precision.scaler().is_enabled() == (name == "fp16")
 
 
-def test_signals_become_a_request_and_a_second_one_stops_at_once() -> None:
+def test_signals_become_a_request_and_a_second_one_stops_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(events, "monotonic", lambda: now)
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with stop_on_signals() as stop:
         assert stop.signal_number is None
         signal.raise_signal(signal.SIGTERM)
         assert stop.signal_number == signal.SIGTERM
+        now += events.SAME_SIGNAL_SECONDS / 2
+        signal.raise_signal(signal.SIGINT)  # the same Ctrl-C, passed on by a launcher
+        now += events.SAME_SIGNAL_SECONDS
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
         assert stop.signal_number == signal.SIGTERM
