@@ -14,6 +14,7 @@ pytest.importorskip("av")
 
 from raw_table import COLUMNS, read_raw_rows, write_raw_table
 
+from mmx.errors import DataError
 from mmx.export.inputs import GraphInput, make_input
 from mmx.export.inputs.clip_texts import CLEANED
 from mmx.export.inputs.sub_words import SubWordsInput
@@ -136,3 +137,10 @@ def test_cleans_texts_of_pairs_as_the_run(clean: str, words: SubWords) -> None:
         wanted = each.read(TextColumn(texts), number)
         assert read(text, how).tolist() == wanted.tolist()
         assert 0 < len(wanted) <= 5
+
+
+def test_a_tokenizer_of_open_clip_is_refused_by_name() -> None:
+    spec = ClipTextSpec("", 5, 49408)
+    with pytest.raises(DataError, match="text: its texts are divided by the library") as caught:
+        make_input("text", ClipTexts(None, max_tokens=5, clean="lower"), spec)
+    assert caught.value.tip == "--format safetensors, which mmx reads"
