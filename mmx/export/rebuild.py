@@ -11,6 +11,7 @@ import yaml
 from safetensors.torch import load_file
 
 from mmx.calibration import attach
+from mmx.config.nodes import ConfigNode
 from mmx.experiment import assemble
 from mmx.export.graph import ExportGraph
 from mmx.export.inputs import make_input
@@ -18,10 +19,18 @@ from mmx.modalities import spec_from_json
 from mmx.runs.stage_facts import TargetFacts
 from mmx.stage_id import Role
 from mmx.stages.core.stage_model import make_model
+from mmx.trackers import TOLD
 
 CONFIG, TENSORS = "config.yaml", "model.safetensors"
 SPECS = "specs.json"
 """What the run learned of its inputs, and what it predicts."""
+OF_THE_RUN = (*TOLD, "output_dir", "cache", "cache_gb", "data_dir")
+"""Root keys that say nothing of the model, but where its run wrote, and may hold a password."""
+
+
+def keep_model_keys(config: ConfigNode) -> ConfigNode:
+    """Return a run's config without its tracker, its callbacks and its folders."""
+    return {key: value for key, value in config.items() if key not in OF_THE_RUN}
 
 
 def rebuild(folder: Path, allow: Sequence[str] = ()) -> ExportGraph:
@@ -37,7 +46,9 @@ def rebuild(folder: Path, allow: Sequence[str] = ()) -> ExportGraph:
     specs = {name: spec_from_json(spec) for name, spec in facts["specs"].items()}
     target = TargetFacts(**facts["target"]).as_target()
     config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
-    experiment = assemble(config, allow)
+    # No data is read and nothing is kept; folders from before may name a tracker or callbacks.
+    needed = {"data_dir": str(folder), "cache": "off"}
+    experiment = assemble({**keep_model_keys(config), **needed}, allow)
     model = make_model(experiment, Role.TARGET, specs, target, experiment.transfer)
     tensors = load_file(folder / TENSORS)
     attach(model, tensors, torch.device("cpu"))

@@ -28,6 +28,12 @@ CUT_OFF = 0.9  # part of the stated length that a whole file has at least
 LEAST_CUT = 0.5  # seconds that may lack in any case, since containers round their length
 MAGICS = {0: (b"\x1aE\xdf\xa3", b"FLV", b"0&\xb2u", b"\x00\x00\x01\xba"), 4: (b"ftyp", b"moov")}
 """First bytes of Matroska, WebM, Flash, ASF, MPEG; then of MP4 and QuickTime, behind a length."""
+FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,asf,ogg,mpeg,mpegts,mpegvideo,m4v,mxf,gif"
+"""FFmpeg's names of the formats that are read. None of them opens another file or the network, as
+lists of files (ffconcat, HLS, DASH) and descriptions of streams (SDP) do."""
+READ = "MP4, MOV, 3GP, Matroska, WebM, AVI, FLV, ASF, WMV, Ogg, MPEG, MXF and GIF"
+SAFE = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+"""Options with which FFmpeg opens a file or bytes, and nothing else."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +213,15 @@ def _open(source: FileOrBytes, row: RowName) -> Iterator[Any]:
         content = None if isinstance(source, Path) else read_file("video", source, row)
         if isinstance(source, Path) and not source.stat().st_size:
             raise make_unreadable_error("video", source, row, "it is empty")
-        container = av.open(str(source) if content is None else io.BytesIO(content))
+        container = av.open(str(source) if content is None else io.BytesIO(content), options=SAFE)
+    except av.error.ArgumentError as error:  # also for a format that is not in the list
+        why = error.strerror
+        if not is_container(source):
+            why = (
+                f"it is damaged, or of none of the formats that are read: {READ}; lists of files "
+                "and descriptions of streams are not followed"
+            )
+        raise make_unreadable_error("video", source, row, why) from error
     except (av.error.FFmpegError, OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise make_unreadable_error("video", source, row, why) from error

@@ -39,6 +39,19 @@ MOST_PIXELS = 178_956_970
 BACKGROUNDS = {"white": 255, "black": 0, "grey": 128}
 Background = Literal["white", "black", "grey"]
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+UNSAFE = frozenset({"EPS", "WMF", "IPTC", "BUFR", "GRIB", "HDF5"})
+"""Pillow's formats that another program or library draws (EPS is itself a program, which
+Ghostscript runs), or that hold a file of any format (IPTC). They are never opened."""
+UNSAFE_STARTS = {
+    "EPS": (b"%!PS", b"\xc5\xd0\xd3\xc6"),
+    "WMF": (b"\xd7\xcd\xc6\x9a\0\0",),
+    "EMF": (b"\x01\0\0\0",),
+    "IPTC": (b"\x1c",),
+    "BUFR": (b"BUFR",),
+    "GRIB": (b"GRIB",),
+    "HDF5": (b"\x89HDF\r\n\x1a\n",),
+}
+"""First bytes of the same formats, for messages."""
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 # Pillow warns from half of its bound on, and mmx has a bound of its own.
@@ -153,15 +166,22 @@ def open_image(source: FileOrBytes, max_pixels: int = MOST_PIXELS) -> PIL.Image.
     return image
 
 
+def list_formats() -> list[str]:
+    """Return Pillow's names of the formats that it reads itself, in the order it tries them."""
+    PIL.Image.init()
+    return [name for name in PIL.Image.ID if name not in UNSAFE]
+
+
 def _open(source: Path | bytes) -> PIL.Image.Image:
+    content = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
-        return PIL.Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+        return PIL.Image.open(content, formats=list_formats())
     except PIL.UnidentifiedImageError:
         start = _read_start(source)
         if start[4:8] != b"ftyp" or start[8:12] not in HEIC_BRANDS:
             raise
     importlib.import_module("pillow_heif").register_heif_opener()
-    return PIL.Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+    return PIL.Image.open(content, formats=list_formats())
 
 
 def _read_start(source: FileOrBytes) -> bytes:
@@ -179,6 +199,9 @@ def _explain_unknown(source: FileOrBytes) -> str:
         return "it is empty"
     if start.startswith(TIFF_STARTS):
         return "a TIFF of bits, samples or a compression that Pillow does not read"
+    for name, starts in UNSAFE_STARTS.items():
+        if start.startswith(starts):
+            return f"{name}, which only another program draws, and none is started: save it as PNG"
     return "not an image format that Pillow knows"
 
 

@@ -29,7 +29,7 @@ SUMMARY = "write a run's trained model for use without mmx: onnx, pt2 or safeten
 PLACE = 45
 COMPLETES = {
     "runs": 1,
-    "flags": {"--format": ("onnx", "pt2", "safetensors"), "--out": None},
+    "flags": {"--format": ("onnx", "pt2", "safetensors"), "--out": None, "--allow": ()},
 }
 
 

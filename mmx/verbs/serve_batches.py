@@ -69,6 +69,8 @@ class Batcher(Generic[RowT, AnswerT]):
                 self.count(len(rows))
                 try:
                     answers = await loop.run_in_executor(thread, self.answer, rows)
+                    if len(answers) != len(rows):  # others would get them
+                        raise RuntimeError(f"{len(answers)} answers to {len(rows)} rows")
                 except (Exception, SystemExit) as error:  # own code of a model may raise anything
                     _fail(batch, RuntimeError(str(error)))
                     continue

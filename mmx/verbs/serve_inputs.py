@@ -10,6 +10,7 @@ import base64
 import binascii
 import contextlib
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -87,7 +88,7 @@ class Input:
         return {
             "text": "a text",
             "tabular": f"an object with {', '.join(self.columns)}: numbers, texts or null",
-            "vector": f"a list of {self.width} numbers",
+            "vector": f"a list of {self.width} numbers, null where one is missing",
             "sequence": f"a list of steps, each a list of {self.width} numbers",
         }.get(self.modality, f"the bytes of a file of kind {self.modality}, as base64")
 
@@ -101,7 +102,7 @@ class Input:
                 "properties": dict.fromkeys(self.columns, cell),
                 "additionalProperties": False,
             },
-            "vector": {"type": ["array", "null"], "items": {"type": "number"}},
+            "vector": {"type": ["array", "null"], "items": {"type": ["number", "null"]}},
             "sequence": {
                 "type": ["array", "null"],
                 "items": {"type": "array", "items": {"type": "number"}},
@@ -193,10 +194,16 @@ class RowReader:
         if about.modality == "text":
             if not isinstance(value, str):
                 raise RefusedError(where, f"is {_name(value)}", about.accepted)
-            return as_text(value, self._missing)
+            return self._read_text(value, where)
         if about.modality == "tabular":
             return self._read_cells(about, value, where)
         return _read_numbers(about, value, where)
+
+    def _read_text(self, value: Any, where: str) -> str | None:
+        try:
+            return as_text(value, self._missing)
+        except TypeError as error:
+            raise RefusedError(where, f"is {error}", "a text") from error
 
     def _refuse_large(self, about: Input, content: bytes, where: str) -> None:
         """Refuse a sound or a video that would unfold to fill the memory."""
@@ -221,7 +228,9 @@ class RowReader:
                 raise RefusedError(f"{where}.{shorten(column)}", "is no column", accepted, near)
             if isinstance(cell, (dict, list)):
                 raise RefusedError(f"{where}.{column}", f"is {_name(cell)}", "a number or a text")
-            text = None if cell is None else as_text(cell, self._missing)
+            if isinstance(cell, (int, float)) and not _is_finite(cell):
+                raise RefusedError(f"{where}.{column}", "is too large", "a finite number")
+            text = None if cell is None else self._read_text(cell, f"{where}.{column}")
             if text is not None and isinstance(spec, TabularSpec):
                 cells[column] = _spell(text, column, spec)
         return cells if any(cell is not None for cell in cells.values()) else None
@@ -272,19 +281,46 @@ def _decode(about: Input, value: Any, where: str) -> bytes:
 
 
 def _read_numbers(about: Input, value: Any, where: str) -> Any:
-    """Return a vector ``(D,)``, or a sequence ``(T, D)``."""
-    try:
-        if not isinstance(value, list):
-            raise TypeError(f"is {_name(value)}")
-        found = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise RefusedError(where, f"are not numbers ({error})", about.accepted) from error
+    """Return a vector ``(D,)``, NaN where an item is null, or a sequence ``(T, D)``."""
     axes = 1 if about.modality == "vector" else 2
+    _refuse_other_than_numbers(about, value, where, axes)
+    try:
+        found = np.array(value, dtype=np.float64)
+    except ValueError as error:
+        reason = "has steps of different lengths"
+        raise RefusedError(where, reason, about.accepted) from error
     if found.ndim == 1 and axes == 2 and about.width == 1:
         found = found[:, None]
     if found.ndim != axes or found.shape[-1] != about.width or not found.size:
         raise RefusedError(where, f"has the shape {list(found.shape)}", about.accepted)
     return found
+
+
+def _refuse_other_than_numbers(about: Input, value: Any, where: str, axes: int) -> None:
+    """Refuse lists that hold anything but finite numbers, and null in a vector.
+
+    NumPy would read texts and booleans as numbers.
+    """
+    if not isinstance(value, list):
+        raise RefusedError(where, f"is {_name(value)}", about.accepted)
+    for place, each in enumerate(value):
+        at = f"{where}[{place}]"
+        if isinstance(each, list) and axes > 1:
+            _refuse_other_than_numbers(about, each, at, axes - 1)
+        elif each is None and about.modality == "vector":
+            continue
+        elif isinstance(each, bool) or not isinstance(each, (int, float)):
+            raise RefusedError(at, f"is {_name(each)}", about.accepted)
+        elif not _is_finite(each):
+            raise RefusedError(at, "is too large, or no number", "a finite number")
+
+
+def _is_finite(number: float) -> bool:
+    """Return whether a number of JSON, which may have any number of digits, is a finite float."""
+    try:
+        return math.isfinite(number)
+    except OverflowError:
+        return False
 
 
 def _spell(text: str, column: str, spec: TabularSpec) -> str:
@@ -301,4 +337,5 @@ def _spell(text: str, column: str, spec: TabularSpec) -> str:
 
 def _name(value: Any) -> str:
     kinds = {dict: "an object", list: "a list", str: "a text", bool: "a boolean", bytes: "a file"}
+    kinds |= {type(None): "null"}
     return kinds.get(type(value), "a number")

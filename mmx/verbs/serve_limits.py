@@ -153,7 +153,11 @@ class Limits:
     def _refuse(self, scope: Scope, headers: dict[bytes, str]) -> tuple[int, str] | None:
         """Return status and reason where a request is refused by its headers."""
         host = headers.get(b"host", "")
-        if self.hosts and (urlsplit(f"//{host}").hostname or "") not in self.hosts:
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:  # such as "[", an address without its end
+            return 400, "the header Host is malformed"
+        if self.hosts and name not in self.hosts:
             # A page of elsewhere may have pointed a name of its own at this machine.
             return 421, f"this server is not called {host}"
         origin = headers.get(b"origin")
@@ -162,7 +166,8 @@ class Limits:
         if self.token and scope["path"] not in FREE and not self._is_allowed(scope, headers):
             return 401, "a token is needed: Authorization: Bearer TOKEN"
         length = headers.get(b"content-length", "0")
-        if not length.isdecimal() or int(length) > self.most_bytes:
+        # Python refuses to read a number of very many digits.
+        if not length.isdecimal() or len(length) > 20 or int(length) > self.most_bytes:
             return 413, str(TooLargeError(self.most_bytes))
         if headers.get(b"content-encoding", "identity") != "identity":
             return 415, "compressed requests are not read"

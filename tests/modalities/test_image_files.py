@@ -16,7 +16,7 @@ from refusals import check_error, check_notes
 
 from mmx.errors import DataError
 from mmx.modalities.image import Image, ImageColumn, ImageSpec
-from mmx.modalities.pixels import Decoding, read_pixels
+from mmx.modalities.pixels import UNSAFE, Decoding, list_formats, read_pixels
 from mmx.modalities.resized_image import ResizedImage
 from mmx.modalities.suffixes import counts_as
 
@@ -273,3 +273,33 @@ def test_a_file_that_is_cut_off_is_refused_in_every_format(form):
     for part in (0.3, 0.6, 0.9, 0.99):
         with pytest.raises(DataError, match=r"^row 1: cannot read image"):
             read_pixels(content[: int(len(content) * part)], 0)
+
+
+@pytest.mark.parametrize("as_bytes", [True, False])
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n", "EPS"),
+        (b"\xc5\xd0\xd3\xc6" + struct.pack("<6I", 32, 60, 0, 0, 0, 0) + bytes(60), "EPS"),
+        (b"\xd7\xcd\xc6\x9a\0\0" + bytes(60), "WMF"),
+        (b"BUFR" + bytes(60), "BUFR"),
+    ],
+    ids=["EPS", "EPS with a preview", "WMF", "BUFR"],
+)
+def test_formats_that_another_program_draws_are_refused(
+    content, name, as_bytes, tmp_path, monkeypatch
+):
+    import PIL.EpsImagePlugin
+
+    monkeypatch.setattr(PIL.EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("started"))
+    path = tmp_path / "a.png"
+    path.write_bytes(content)
+    with pytest.raises(DataError) as error:
+        read_pixels(content if as_bytes else path, 0)
+    check_error(error.value, "row 1", f": {name}, which only another program draws", "PNG")
+
+
+def test_every_other_format_of_pillow_is_tried():
+    PIL.Image.init()
+    assert set(PIL.Image.OPEN) - set(list_formats()) == UNSAFE
+    assert set(PIL.Image.OPEN) >= UNSAFE

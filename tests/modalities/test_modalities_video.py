@@ -13,7 +13,7 @@ from refusals import check_error, check_notes
 
 from mmx.errors import DataError
 from mmx.modalities.audio import Audio, AudioColumn, AudioSpec
-from mmx.modalities.clips import measure_clip
+from mmx.modalities.clips import describe_clip, has_sound, measure_clip, read_track
 from mmx.modalities.video import Video, VideoColumn, VideoSpec
 from mmx.tasks.table import Table
 
@@ -217,3 +217,35 @@ def test_the_spec_says_frames_and_size() -> None:
     assert "target.video.frames=8" in said
     with pytest.raises(ValueError, match="`crop`"):
         Video(size=4, crop=4)
+
+
+@pytest.mark.parametrize("as_bytes", [True, False])
+@pytest.mark.parametrize("kind", ["ffconcat", "sdp", "hls"])
+def test_a_list_of_files_or_streams_is_not_followed(
+    kind: str, as_bytes: bool, tmp_path: Path
+) -> None:
+    save_clip(tmp_path / "secret.mp4", SHADES)
+    text = {
+        "ffconcat": "ffconcat version 1.0\nfile secret.mp4\n",
+        "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n"
+        "m=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
+        "hls": "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nsecret.mp4\n#EXT-X-ENDLIST\n",
+    }[kind]
+    path = tmp_path / "a.mp4"
+    path.write_text(text)
+    source = text.encode() if as_bytes else path
+    for read_it in (measure_clip, describe_clip, has_sound, read_track):
+        with pytest.raises(DataError) as error:
+            read_it(source, 0)
+        if kind != "hls":  # which FFmpeg knows by its suffix alone
+            check_error(error.value, "row 1", "lists of files", "MP4, MOV", "Matroska")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [("3gp", "mpeg4"), ("flv", "flv"), ("m4v", "mpeg4"), ("mpg", "mpeg2video"), ("wmv", "wmv2")],
+)
+def test_other_containers_are_read(suffix: str, codec: str, tmp_path: Path) -> None:
+    path = save_clip(tmp_path / f"a.{suffix}", SHADES, rate=25, codec=codec)
+    assert len(read(path)) == 4
+    assert read(path) == read(path.read_bytes())

@@ -317,3 +317,81 @@ def test_no_file_of_the_server_is_opened(client, asked, monkeypatch):
     monkeypatch.setattr(Path, "open", refuse)
     monkeypatch.setattr("mmx.modalities.files.read_file", refuse)
     assert client.post("/predict", json={"rows": asked[:2]}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("numbers", "at"),
+    [
+        ('[1, "2", 3]', "x[1]"),
+        ("[1, 2, true]", "x[2]"),
+        ("[1e999, 2, 3]", "x[0]"),
+        ("[1, -1e999, 3]", "x[1]"),
+        (f"[1, 2, {'9' * 400}]", "x[2]"),
+        ("[1, 2, [3]]", "x[2]"),
+        ("[1, 2, {}]", "x[2]"),
+    ],
+)
+def test_a_list_of_numbers_holds_nothing_else(numbers, at):
+    from mmx.verbs.serve_inputs import Input, RefusedError, _read_numbers
+
+    with pytest.raises(RefusedError) as error:
+        _read_numbers(Input("vector", "vector", width=3), json.loads(numbers), "x")
+    assert error.value.problem["given"] == at
+    steps = json.loads(f"[[1, 2, 3], {numbers}]")
+    with pytest.raises(RefusedError) as error:
+        _read_numbers(Input("sequence", "sequence", width=3), steps, "x")
+    assert error.value.problem["given"] == at.replace("x", "x[1]")
+
+
+def test_null_is_a_missing_number_of_a_vector_alone():
+    from mmx.verbs.serve_inputs import Input, RefusedError, _read_numbers
+
+    found = _read_numbers(Input("vector", "vector", width=3), [1, None, 3.5], "x")
+    np.testing.assert_array_equal(found, [1, np.nan, 3.5])
+    with pytest.raises(RefusedError, match=r"x\[0\]\[1\]: is null"):
+        _read_numbers(Input("sequence", "sequence", width=2), [[1, None]], "x")
+
+
+@pytest.mark.parametrize(
+    ("row", "given"),
+    [
+        ('{"tabular": {"a": 1e999}}', "rows[0].tabular.a"),
+        (f'{{"tabular": {{"a": {"9" * 400}}}}}', "rows[0].tabular.a"),
+        ('{"tabular": {"b": "\\ud83d"}}', "rows[0].tabular.b"),
+        ('{"text": "\\ud83d"}', "rows[0].text"),
+    ],
+    ids=["infinite", "400 digits", "half a cell", "half a text"],
+)
+def test_cells_that_are_no_numbers_or_texts_are_named(client, row, given):
+    body = f'{{"rows": [{row}]}}'
+    reply = client.post("/predict", content=body, headers={"Content-Type": "application/json"})
+    assert reply.status_code == 422, reply.text
+    assert reply.json()["problems"][0]["given"] == given
+
+
+@pytest.mark.parametrize("hosts", [frozenset(), frozenset({"localhost"})])
+def test_malformed_headers_are_refused(hosts):
+    import asyncio
+
+    from mmx.verbs.serve_limits import Counts, Limits
+
+    async def ask(name: bytes, value: bytes) -> int:
+        statuses: list[int] = []
+
+        async def send(message: Any) -> None:
+            statuses.append(message.get("status", 0))
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b""}
+
+        async def answer(*_: Any) -> None:
+            raise AssertionError("it was passed on")
+
+        headers = [(b"host", b"localhost"), (name, value)]
+        scope = {"type": "http", "path": "/", "method": "GET", "headers": headers}
+        limits = Limits(answer, Counts(), frozenset(), 100, 5, hosts=hosts)
+        await limits(scope, receive, send)
+        return statuses[0]
+
+    assert asyncio.run(ask(b"host", b"[")) == 400
+    assert asyncio.run(ask(b"content-length", b"9" * 5000)) == 413

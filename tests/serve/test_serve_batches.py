@@ -93,3 +93,9 @@ def test_the_first_waits_for_others_but_not_for_long(count):
     batcher = Batcher[int, int](double, 100, 0.01, 100, calls.append)
     asyncio.run(ask(batcher, *([place] for place in range(count))))
     assert calls == [count]
+
+
+def test_answers_that_are_not_one_for_each_row_are_given_to_nobody():
+    batcher = Batcher[int, int](lambda rows: double(rows[1:]), 8, 0.05, 1000)
+    found = asyncio.run(ask(batcher, [1, 2], [3]))
+    assert [str(each) for each in found] == ["2 answers to 3 rows"] * 2

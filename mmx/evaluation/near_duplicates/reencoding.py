@@ -81,4 +81,4 @@ def _encode_again(picture: PIL.Image.Image) -> PIL.Image.Image:
     """Return a picture as a JPEG of :data:`QUALITY` holds it."""
     content = io.BytesIO()
     picture.save(content, "JPEG", quality=QUALITY)
-    return PIL.Image.open(content).convert("RGB")
+    return PIL.Image.open(content, formats=["JPEG"]).convert("RGB")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mmx.export.formats.base import ExportFormat, Loader, Program, Written
 from mmx.export.graph import ExportGraph
-from mmx.export.rebuild import CONFIG, SPECS, TENSORS, rebuild
+from mmx.export.rebuild import CONFIG, SPECS, TENSORS, keep_model_keys, rebuild
 from mmx.json_object import Json
 from mmx.modalities import spec_to_json
 from mmx.runs.stage_facts import TargetFacts
@@ -41,7 +41,7 @@ class Safetensors(ExportFormat):
             for name, tensor in graph.model.state_dict().items()
         }
         save_file(tensors, folder / self.file, metadata={"format": "pt"})
-        text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump(keep_model_keys(config), sort_keys=False, allow_unicode=True)
         (folder / CONFIG).write_text(text, encoding="utf-8")
         facts = {
             "specs": {name: spec_to_json(each.spec) for name, each in graph.list_inputs().items()},

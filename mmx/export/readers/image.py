@@ -6,11 +6,15 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
+UNSAFE = ("EPS", "WMF", "IPTC", "BUFR", "GRIB", "HDF5")  # another program or format reads these
+
 
 def read(path: str, how: dict[str, Any]) -> Any:
     """Return ``(H, W, 3)`` uint8."""
     size = how["size"]
-    with Image.open(path) as file:
+    Image.init()
+    formats = [name for name in Image.ID if name not in UNSAFE]
+    with Image.open(path, formats=formats) as file:
         if file.mode[0] in "IF":
             raise ValueError(f"{path} has more than 8 bits a channel: save it with 8")
         if how["draft"]:  # a large JPEG decodes faster at a fraction of its size
