@@ -73,3 +73,12 @@ def test_the_config_keeps_the_model_and_no_place_of_its_run(
             rebuild.rebuild(tmp_path)
         own = {"seed": 3, "target": CONFIG["target"]}
         assert assembled.pop() == {**own, "data_dir": str(tmp_path), "cache": "off"}
+
+
+def test_readers_beside_a_model_refuse_what_mmx_refuses() -> None:
+    pytest.importorskip("av")
+    from mmx.export.readers import image, video
+    from mmx.modalities import clips, pixels
+
+    assert video.SAFE == clips.SAFE
+    assert set(image.UNSAFE) == pixels.UNSAFE
