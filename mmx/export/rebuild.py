@@ -11,10 +11,10 @@ import yaml
 from safetensors.torch import load_file
 
 from mmx.calibration import attach
-from mmx.config.nodes import ConfigNode
 from mmx.experiment import assemble
 from mmx.export.graph import ExportGraph
 from mmx.export.inputs import make_input
+from mmx.json_object import Json
 from mmx.modalities import spec_from_json
 from mmx.runs.stage_facts import TargetFacts
 from mmx.stage_id import Role
@@ -28,7 +28,7 @@ OF_THE_RUN = (*TOLD, "output_dir", "cache", "cache_gb", "data_dir")
 """Root keys that say nothing of the model, but where its run wrote, and may hold a password."""
 
 
-def keep_model_keys(config: ConfigNode) -> ConfigNode:
+def keep_model_keys(config: Json) -> Json:
     """Return a run's config without its tracker, its callbacks and its folders."""
     return {key: value for key, value in config.items() if key not in OF_THE_RUN}
 
