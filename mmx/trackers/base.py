@@ -99,9 +99,11 @@ class OpenRun(ABC):
 
     Attributes:
         where: How to look at it: an address or a command.
+        shown_running: Whether the tracker shows the run as one that goes on.
     """
 
     where: str = ""
+    shown_running: bool = False
 
     @abstractmethod
     def find_known(self) -> Collection[Key]:
@@ -117,10 +119,7 @@ class OpenRun(ABC):
 
     @abstractmethod
     def end(self, ending: Ending) -> None:
-        """Write how the run has ended; only what is ``done`` is final.
-
-        Another end may be told again, each time that the run is copied.
-        """
+        """Write how the run has ended; only what is ``done`` is final."""
 
     @abstractmethod
     def close(self) -> None:

@@ -122,5 +122,9 @@ def copy_run(
             opened.add(new)
         if ending is None or opened.has_ended():
             return len(new), opened.where
-        opened.end(ending)  # also where nothing is new: the tracker may show it as running
-        return len(new) + (ending.status == "done" or bool(new)), opened.where
+        if ending.status == "done" or new:
+            opened.end(ending)
+            return len(new) + 1, opened.where
+        if opened.shown_running:
+            opened.end(ending)
+        return 0, opened.where

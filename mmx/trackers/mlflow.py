@@ -118,7 +118,8 @@ class _OpenMlflow(OpenRun):
         self._describe()
 
     def _take(self, run: Any) -> None:
-        self._data, self._id, self._status = run.data, run.info.run_id, run.info.status
+        self._data, self._id = run.data, run.info.run_id
+        self.shown_running = run.info.status == "RUNNING"
 
     def _describe(self) -> None:
         """Write the config as parameters."""
@@ -145,9 +146,9 @@ class _OpenMlflow(OpenRun):
 
     def add(self, points: Sequence[Point]) -> None:
         """Write each with its epoch as step; a run that goes on is running again."""
-        if self._status != "RUNNING" and not self.has_ended():
+        if not self.shown_running and not self.has_ended():
             self._client.update_run(self._id, status="RUNNING")
-            self._status = "RUNNING"
+            self.shown_running = True
         began = self._run.began
         self._log((p.name, p.value, began + p.seconds, p.epoch) for p in points)
 
@@ -158,10 +159,8 @@ class _OpenMlflow(OpenRun):
             for path in ending.files:
                 self._client.log_artifact(self._id, str(path))
             self._set_tags({"mlflow.note.content": ending.answer, ENDED: "true"})
-        status = STATUSES[ending.status]
-        if status != self._status:
-            self._client.set_terminated(self._id, status)
-            self._status = status
+        self._client.set_terminated(self._id, STATUSES[ending.status])
+        self.shown_running = False
 
     def _log(self, values: Iterator[tuple[str, float, float, int]]) -> None:
         from mlflow.entities import Metric
