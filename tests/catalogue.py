@@ -88,8 +88,8 @@ def with_key(group: str, key: str) -> list[str]:
 
 
 def root_keys() -> list[str]:
-    """Return the keys of the root config that are neither groups nor parts."""
-    return [key for key in ROOT if key not in {"defaults", "trainer", "callbacks", "hydra"}]
+    """Return the keys of the root config that are no group."""
+    return [key for key in ROOT if key not in {"defaults", "trainer", "hydra"}]
 
 
 def listed(names: Iterable[str], prefix: str = "") -> str:

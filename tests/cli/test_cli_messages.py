@@ -19,6 +19,7 @@ from mmx.verbs import find_verbs
 
 GROUPS = listed(catalogue.GROUPS)
 ROOT_KEYS = listed(root_keys())
+SETTINGS = listed(key for key in root_keys() if key != "callbacks")  # which are parts
 TRAINER = listed(catalogue.ROOT["trainer"], "trainer.")
 ROOTS = f"{GROUPS}, trainer.<key>, {ROOT_KEYS}"
 TASKS = listed(options("task"))
@@ -108,7 +109,7 @@ ONE_PROBLEM: dict[str, Refusal] = {
     "lr=3": Refusal(
         "lr=3", says=("lr",), accepted=ROOTS, closest="optimizer.lr", type_this="optimizer.lr=3"
     ),
-    "+foo=1": Refusal("foo=1", accepted=ROOT_KEYS),
+    "+foo=1": Refusal("foo=1", accepted=SETTINGS),
     "+fusion.hiden=3": Refusal(
         "fusion.hiden=3",
         accepted=listed(keys("fusion", "concat"), "fusion."),
@@ -296,7 +297,7 @@ encoder.image=resnet18: encoder/image is a group of options
     "+foo=1": f"""\
 1 problem in the config
 foo=1: no code reads this key
-  accepted: {ROOT_KEYS}""",
+  accepted: {SETTINGS}""",
     "foo": """\
 1 problem in the config
 foo: is not an override
