@@ -275,7 +275,11 @@ def test_an_interrupted_call_leaves_the_file_that_was_there(
         return predict(*given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(predict_answers, "predict", interrupted)
-    assert main(["predict", str(run), str(many), "--output", str(path)]) == 130
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
+    try:
+        assert main(["predict", str(run), str(many), "--output", str(path)]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert len(calls) == 2
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
     assert path.read_text() == "before"
