@@ -56,11 +56,7 @@ class SweepView:
     ended: int = 0
 
     def __enter__(self) -> SweepView:
-        plan, count = self.plan, len(self.names)
-        share = ", a GPU each" if plan.gpus else ""
-        if plan.threads is not None and not plan.gpus:
-            share = f", {plan.threads} {'thread' if plan.threads == 1 else 'threads'} each"
-        self.say(f"{count} {self.what}, {plan.processes} at the same time ({plan.why}){share}")
+        self.say(f"{len(self.names)} {self.what}, {self.plan.describe()}")
         return self
 
     def __exit__(

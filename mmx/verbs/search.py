@@ -373,9 +373,7 @@ def _run_trials(
     lost: dict[int, int] = {}
     wrong: dict[int, str] = {}
     names = [f"trial {number}" for number in range(trials)]
-    # One worker too, so that trials of a search never share a process with it.
-    plan = WorkerPlan(max(1, workers.processes), workers.threads, workers.gpus, workers.why)
-    with open_sweep_view(names, plan, what="trials") as view:
+    with open_sweep_view(names, workers, what="trials") as view:
         view.ended = sum(row.state != "running" for row in study.list_trials()[:trials])
 
         def hear(number: int, message: Message) -> None:
@@ -387,7 +385,8 @@ def _run_trials(
                 wrong[number] = message.error
             view.hear(number, message)
 
-        with Pool(work, plan, hear, view.tick) as pool:
+        # One worker too, so that trials of a search never share a process with it.
+        with Pool(work, workers, hear, view.tick) as pool:
             while proposals := study.propose(trials):
                 numbers = write_batch(folder, study, proposals, line, work.dimensions, work.allowed)
                 code = pool.run(numbers)

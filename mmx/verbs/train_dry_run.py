@@ -58,7 +58,4 @@ def _describe(standing: Standing, name: str) -> tuple[str, str]:
 
 
 def _describe_workers(plan: WorkerPlan) -> str:
-    if plan.processes == 1:
-        return "one after the other"
-    threads = "1 thread" if plan.threads == 1 else f"{plan.threads} threads"
-    return f"{plan.processes} at the same time ({plan.why}), {threads} each"
+    return "one after the other" if plan.processes == 1 else plan.describe()

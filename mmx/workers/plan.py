@@ -30,6 +30,15 @@ class WorkerPlan:
     gpus: tuple[str, ...] = ()
     why: str = ""
 
+    def describe(self) -> str:
+        """Return how many jobs run at the same time, why, and with what, for people."""
+        text = f"{self.processes} at the same time ({self.why})"
+        if self.gpus:
+            return f"{text}, a GPU each"
+        if self.threads is None:
+            return text
+        return f"{text}, {self.threads} {'thread' if self.threads == 1 else 'threads'} each"
+
     @property
     def forks(self) -> bool:
         """Whether workers are copies of this process, with all that it has imported.
