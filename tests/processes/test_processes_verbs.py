@@ -362,7 +362,11 @@ def test_the_wheel_runs_from_an_empty_folder(tmp_path: Path) -> None:
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
     subprocess.run([*install, "--target", str(place), str(wheel)], **quiet)
     names = {path.relative_to(place / "mmx").as_posix() for path in place.glob("mmx/**/*")}
-    assert {"py.typed", "reports/report.html.jinja", "configs/config.yaml"} <= names
+    assert {"py.typed", "configs/config.yaml"} <= names
+    package = repository / "mmx"
+    templates = {path.relative_to(package).as_posix() for path in package.glob("**/*.jinja")}
+    assert "reports/templates/report.html.jinja" in templates
+    assert templates <= names
     configs = {path.relative_to(repository).as_posix() for path in repository.glob("configs/**/*")}
     assert configs <= names
     environment = {**ENVIRONMENT, "PYTHONPATH": str(place)}
