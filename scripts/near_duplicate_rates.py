@@ -3,7 +3,7 @@
     MMX_DATA_DIR=... python scripts/near_duplicate_rates.py
 
 Prints for each change the share of copies that are found as such among the rows of the data.
-Figures are in docs/data.md.
+Figures are in docs/guides/data.md.
 """
 
 from __future__ import annotations

@@ -355,7 +355,7 @@ def test_without_pandas_it_says_what_to_type(
 def test_what_the_page_shows_is_true(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pandas: Any
 ) -> None:
-    text = (Path(__file__).parent.parent / "docs" / "python.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parent.parent / "docs/guides/python.md").read_text(encoding="utf-8")
     examples = doctest.DocTestParser().get_doctest(text, {}, "python.md", "python.md", 0)
     assert len(examples.examples) > 15
     monkeypatch.chdir(tmp_path)

@@ -65,7 +65,9 @@ class Run:
 
     @property
     def summary(self) -> Summary:
-        """The final numbers: ``summary.json``; ``docs/summary.schema.json`` says what they are.
+        """The final numbers of ``summary.json``.
+
+        ``docs/reference/summary.schema.json`` says what they are.
 
         Raises:
             RunError: The run is not done, or the file is not what mmx wrote.

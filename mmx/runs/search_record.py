@@ -1,7 +1,7 @@
 """``auto.json``: what a search has done so far, written whole after each trial.
 
 A :class:`SearchRecord` never changes: ``with_trial``, ``with_rung`` and ``with_winner`` return the
-next one. ``docs/auto.schema.json`` is the JSON schema.
+next one. ``docs/reference/auto.schema.json`` is the JSON schema.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A :class:`Summary` is assembled once and never changed. A file of an older mmx may lack entries,
 which then have their defaults, and one of a newer mmx may have more, which are kept.
-``docs/summary.schema.json`` is the JSON schema.
+``docs/reference/summary.schema.json`` is the JSON schema.
 """
 
 from __future__ import annotations

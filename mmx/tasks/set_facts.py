@@ -1,4 +1,4 @@
-"""What is known of a public data set before it is opened; ``docs/sets.md`` is made of it."""
+"""What is known of a public data set before it is opened: ``docs/reference/sets.md`` states it."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ Exit code 1 if something keeps mmx from running.
 With a target, written as for mmx train, its data is examined instead: pictures, sounds and texts
 that are nearly the same in different splits (re-encoded, resized, slightly cropped; at another
 gain; in other case, spacing or punctuation), and rows of equal content with different labels.
-docs/data.md says how they are found and how often that misleads. Flags then:
+docs/guides/data.md says how they are found and how often that misleads. Flags then:
 
     --pairs FILE.csv    write all pairs
     --groups FILE.csv   write the table with a column near_duplicate_group, for target.group=

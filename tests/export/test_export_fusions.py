@@ -148,8 +148,8 @@ def test_answers_as_before_on_rows_that_lack_inputs(method: type[Fusion], tmp_pa
 
 
 def test_documents_name_every_fusion() -> None:
-    """The table of docs/export.md is of all fusions."""
-    text = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
+    """The table of docs/guides/export.md is of all fusions."""
+    text = (Path(__file__).parents[2] / "docs/guides/export.md").read_text(encoding="utf-8")
     assert [name for name in map(variant, METHODS) if f"`{name}`" not in text] == []
 
 

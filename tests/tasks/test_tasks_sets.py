@@ -1,4 +1,4 @@
-"""The table of docs/sets.md is made of the tasks' own facts."""
+"""The table of docs/reference/sets.md is made of the tasks' own facts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from mmx.tasks.base import Task
 from mmx.tasks.torchvision import SETS
 
-TEXT = (Path(__file__).parents[2] / "docs" / "sets.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[2] / "docs/reference/sets.md").read_text(encoding="utf-8")
 TASKS = catalogue.classes("task")
 PUBLIC = {name: kind for name, kind in TASKS.items() if kind.facts is not None}
 

@@ -35,7 +35,7 @@ CONTRASTS = 1.25
 """Largest ratio of the contrasts of pictures that are aligned."""
 LIMITS = (0.12, 0.27, 8.0)
 """Largest distances in shape, patch and colour of pictures that are alike, but for small ones that
-change more as a JPEG; docs/data.md says how often they mislead."""
+change more as a JPEG; docs/guides/data.md says how often they mislead."""
 COLOUR = LIMITS[2]
 
 
