@@ -79,14 +79,47 @@ def number_as_trained(
         name: Of the data, in messages.
 
     Raises:
-        DataError: One of the rows has a class or label that the model does not know.
+        DataError: One of the rows has a class or label that the model does not know, or the data
+            is to be predicted as another kind of target.
     """
+    if data.target.kind != target.kind:
+        raise DataError(
+            f"{name}: it has a target of kind {data.target.kind} now, and the model predicts "
+            f"{target.kind}",
+            tip="target.path=<the table that the run was trained on>",
+        )
     if data.target.classes == target.classes:
         return dataclasses.replace(data, target=target)
     values, classes = data.values.numpy(), data.target.classes
     _refuse_unknown(values, classes, data.columns, rows, target, name)
     numbered = torch.from_numpy(_number_as(values, classes, target))
     return dataclasses.replace(data, values=numbered, target=target)
+
+
+def keep_known_training_rows(data: TaskData) -> tuple[TaskData, str]:
+    """Return data without training rows whose class is :data:`UNKNOWN`, and a note on them.
+
+    Args:
+        data: As :func:`number_as_trained` returns it.
+
+    Raises:
+        DataError: The model knows none of their classes.
+    """
+    if data.target.kind != "classes":
+        return data, ""
+    rows = data.splits["train"]
+    known = rows[data.values[rows].numpy() != UNKNOWN]
+    if len(known) == len(rows):
+        return data, ""
+    if not len(known):
+        raise DataError(
+            f"the model knows none of the classes of the training rows of {data.name}",
+            tip="mmx reproduce RUN   (trains on the data as it is now)",
+        )
+    return dataclasses.replace(data, splits={**data.splits, "train": known}), (
+        f"{len(rows) - len(known)} of {len(rows)} training rows have a class that the model does "
+        "not know: the answer without any input does without them"
+    )
 
 
 def _number_as(

@@ -42,6 +42,7 @@ from mmx.stage_id import Role, StageId
 from mmx.stages import load_trained, open_trained
 from mmx.stages.core.reload import read_intact
 from mmx.stages.core.stage_model import attach_criterion
+from mmx.tasks.other_table import keep_known_training_rows, number_as_trained
 from mmx.terminal import Console
 from mmx.training import checkpoint
 from mmx.training.precision import Precision, choose_device
@@ -144,6 +145,11 @@ def _open(
             highlight=False,
             soft_wrap=True,
         )
+    name = f"target={experiment.target.name}"
+    task = number_as_trained(task, trained.target, task.splits[given.split], name)
+    task, missed = keep_known_training_rows(task)
+    if missed:
+        console.print(f"note: {missed}", highlight=False, soft_wrap=True)
     data = open_trained(experiment, trained, task, precision)
     criterion = attach_criterion(experiment, Role.TARGET, trained.model, data, task.target)
     # An objective may have trained with the model, as temperatures and class weights do.

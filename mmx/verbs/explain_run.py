@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from mmx.errors import DataError, UsageError, closest
 from mmx.evaluation.subsets import SubsetAnswers, compute_prior, predict_subsets
@@ -21,7 +20,7 @@ from mmx.stage_id import Role
 from mmx.stages import open_trained
 from mmx.stages.core.opened_data import decode_task
 from mmx.tasks import TaskData
-from mmx.tasks.other_table import UNKNOWN, number_as_trained
+from mmx.tasks.other_table import keep_known_training_rows, number_as_trained
 from mmx.training.data import Data, Rows
 from mmx.verbs.predict import OpenedModel, open_model
 
@@ -89,7 +88,8 @@ def answer_split(
     name = f"target={experiment.target.name}"
     task = number_as_trained(task, trained.target, rows, name)
     data = open_trained(experiment, trained, _keep_rows(task, rows), opened.precision)
-    known, missed = _find_known(task)
+    task, missed = keep_known_training_rows(task)
+    known = task.values[task.splits["train"]]
     prior = compute_prior(trained.target.standardize(known), trained.target)
     data = data.unlock_test()
     answers = predict_subsets(trained.model, data, rows, opened.precision, prior)
@@ -102,30 +102,6 @@ def answer_split(
         shares = measure_shares(answers, rows, task.target)
         notes.append(f"{error.message}: shares are of {shares.metric}")
     return Answered(opened, task, split, answers, shares, tuple(notes))
-
-
-def _find_known(task: TaskData) -> tuple[Tensor, str]:
-    """Return the truth of the training rows whose class the model knows, and a note on others.
-
-    Raises:
-        DataError: It knows none of them.
-    """
-    values = task.values[task.splits["train"]]
-    if task.target.kind != "classes":
-        return values, ""
-    known = values[values != UNKNOWN]
-    if len(values) and not len(known):
-        raise DataError(
-            f"the model knows none of the classes of the training rows of {task.name}",
-            tip="mmx reproduce RUN   (trains on the data as it is now)",
-        )
-    count = len(values) - len(known)
-    if not count:
-        return known, ""
-    return known, (
-        f"{count} of {len(values)} training rows have a class that the model does not know: the "
-        "answer without any input does without them"
-    )
 
 
 def explain_rows(

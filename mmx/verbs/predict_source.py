@@ -17,6 +17,7 @@ from mmx.modalities.suffixes import MEDIA_SUFFIXES, list_visible_files
 from mmx.modalities.video import VideoColumn
 from mmx.stages import Loaded
 from mmx.tasks import Task, TaskData
+from mmx.tasks.other_table import number_as_trained
 from mmx.tasks.table_parts import RowsToPredict, TableParts
 from mmx.training.data import Rows
 
@@ -106,10 +107,12 @@ def ask_rows(
 
     Raises:
         UsageError: The run cannot read such data, or it has no columns to carry over.
+        DataError: The own test split has a class that the model does not know.
     """
     if given is None:
         data, kept = task.load(), _read_kept_columns(keep, task)
         rows = data.splits["test"]
+        data = number_as_trained(data, trained.target, rows, f"target={task.name}")
         return RowSourceInUse(OpenedRows(_take(data, rows, kept)), is_own=True)
     if not given.exists():
         raise UsageError(f"{given} does not exist")

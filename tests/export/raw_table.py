@@ -34,11 +34,11 @@ COLUMNS = {
 }
 
 
-def write_raw_table(folder: Path) -> Path:
+def write_raw_table(folder: Path, rows: int = ROWS) -> Path:
     """Write the table with its files; a third of the rows is tested on."""
     random = np.random.default_rng(5)
     lines = []
-    for row in range(ROWS):
+    for row in range(rows):
         label = row % 2
         cells = {
             "photo": save_photo(folder, row, label, random),
@@ -52,7 +52,15 @@ def write_raw_table(folder: Path) -> Path:
             if row % 7 == place:
                 cells[name] = ""
         split = ("train", "val", "test")[row // 2 % 3]
-        lines.append({**cells, "label": ("low", "high")[label], "split": split})
+        lines.append(
+            {
+                **cells,
+                "label": ("low", "high")[label],
+                "labels": ("low", "high", "low|odd", "high|odd")[row % 4],
+                "number": str(label + row % 5 / 4),
+                "split": split,
+            }
+        )
     path = folder / "raw.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(lines[0]))
