@@ -102,6 +102,14 @@ class Encoder(nn.Module, ABC):
             Features of the batch.
         """
 
+    def fixed_front(self) -> Callable[[Tensor, Tensor | None], Tensor] | None:
+        """Return what is computed first, of each row alone and without a weight; None for nothing.
+
+        Training computes it once for each row where it can, such as the spectrogram of a sound.
+        Called as :meth:`forward` is, it returns a tensor that ``forward`` takes in place of ``x``.
+        """
+        return None
+
     def depths(self) -> tuple[tuple[str, ...], ...]:
         """Return the prefixes of the names of the tensors at each depth, input first.
 

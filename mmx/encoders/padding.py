@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mmx.modalities.masking import is_known_full
+
 
 def step_mask(lengths: Tensor | None, x: Tensor) -> Tensor:
     """Return ``(B, T)`` bool, True at the valid steps of ``x``.
@@ -24,12 +26,13 @@ def step_mask(lengths: Tensor | None, x: Tensor) -> Tensor:
 
 def zero_padding(x: Tensor, mask: Tensor) -> Tensor:
     """Return ``x`` ``(B, T, D)`` with zeros where ``mask`` ``(B, T)`` is False."""
-    return x.masked_fill(~mask[:, :, None], 0.0)
+    return x if is_known_full(mask) else x.masked_fill(~mask[:, :, None], 0.0)
 
 
 def masked_max(x: Tensor, mask: Tensor) -> Tensor:
     """Return the ``(B, D)`` maximum of ``x`` ``(B, T, D)`` over its valid steps."""
-    return x.masked_fill(~mask[:, :, None], -torch.inf).amax(1)
+    valid = x if is_known_full(mask) else x.masked_fill(~mask[:, :, None], -torch.inf)
+    return valid.amax(1)
 
 
 def with_one_step(x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:

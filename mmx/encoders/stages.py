@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mmx.encoders.masked_norm import MaskedBatchNorm, expand_steps
+from mmx.encoders.masked_norm import MaskedBatchNorm, expand_steps, zero_invalid
 
 
 def stage_widths(width: int, depth: int) -> tuple[int, ...]:
@@ -95,5 +95,4 @@ class MaskedStage(nn.Sequential):
             x = part(x)
         valid = expand_steps(mask, x)
         # Zeros in the padding, which the next convolution reads at the end of a row.
-        out: Tensor = relu(norm(x, valid)) * valid[:, None, :, None]
-        return out
+        return zero_invalid(relu(norm(x, valid)), valid)

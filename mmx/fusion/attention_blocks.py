@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmx.modalities.masking import is_known_full
+
 HIDDEN = 2  # width of a feed-forward's hidden layer, as a multiple of its input
 
 
@@ -46,6 +48,9 @@ class MultiheadAttention(nn.Module):
             linear(z).unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, H, T or S, d)
             for linear, z in ((self.query, x), (self.key, y), (self.value, y))
         )
+        if is_known_full(mask):
+            heads = F.scaled_dot_product_attention(query, key, value)
+            return self._join(heads)
         blind = ~mask.any(1)  # (B,), rows without a valid key
         # Their keys are unmasked here and their result is set to zero below, since a softmax
         # over nothing is NaN, and so is its gradient.
@@ -53,8 +58,10 @@ class MultiheadAttention(nn.Module):
         # The mask is the same for all heads and queries.
         seen = seen[:, None, None, :].expand(-1, -1, x.shape[1], -1)  # (B, 1, T, S)
         heads = F.scaled_dot_product_attention(query, key, value, attn_mask=seen)
-        heads = heads.masked_fill(blind[:, None, None, None], 0.0)
-        # (B, H, T, d) → (B, T, H·d)
+        return self._join(heads.masked_fill(blind[:, None, None, None], 0.0))
+
+    def _join(self, heads: Tensor) -> Tensor:
+        """Return the output ``(B, T, D)`` of heads ``(B, H, T, d)``."""
         attended: Tensor = self.dropout(self.output(heads.transpose(1, 2).flatten(2)))
         return attended
 

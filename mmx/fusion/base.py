@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mmx.modalities import Encoded, Features
+from mmx.modalities.masking import is_known_full
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def zero_absent(x: Tensor, present: Tensor) -> Tensor:
 
     The rows are replaced: multiplying them by zero would keep NaN and infinity.
     """
-    return x.masked_fill(~present[:, None], 0.0)
+    return x if is_known_full(present) else x.masked_fill(~present[:, None], 0.0)
 
 
 def stack_presence(present: dict[str, Tensor], modalities: tuple[str, ...]) -> Tensor:

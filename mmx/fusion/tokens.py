@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mmx.fusion.base import Widths
 from mmx.modalities import Features
+from mmx.modalities.masking import is_known_full
 
 
 def read_tokens(
@@ -27,7 +28,9 @@ def read_tokens(
     """
     masks = [features[name].mask & present[name][:, None] for name in modalities]
     tokens = [
-        features[name].tokens.masked_fill(~mask[:, :, None], 0.0)
+        features[name].tokens
+        if is_known_full(mask)
+        else features[name].tokens.masked_fill(~mask[:, :, None], 0.0)
         for name, mask in zip(modalities, masks, strict=True)
     ]
     return tokens, masks
@@ -62,6 +65,8 @@ def make_sinusoids(mask: Tensor, width: int, dtype: torch.dtype) -> Tensor:
     rates = 10000.0 ** (-(units - units % 2).to(dtype) / width)
     angles = steps[:, None] * rates  # (T, D)
     table = torch.where(units % 2 == 0, angles.sin(), angles.cos())
+    if is_known_full(mask):
+        return table.expand(len(mask), -1, -1)
     return table[(mask.cumsum(1) - 1).clamp(min=0)]
 
 

@@ -262,6 +262,11 @@ class Audio(Modality[AudioColumn, AudioSpec]):
         """Return two bytes for each sample, and eight for the length."""
         return 2 * spec.max_samples + 8
 
+    @property
+    def augments(self) -> bool:
+        """Whether recordings are shifted or made louder and softer."""
+        return self.shift > 0 or self.gain > 0
+
     def augment(self, stored: Stored) -> Stored:
         """Return each recording shifted in time and changed in loudness."""
         # The shift is drawn before the gain: another order would change what a seed gives.

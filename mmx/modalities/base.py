@@ -280,6 +280,11 @@ class Modality(ABC, Generic[_C, _S]):
         """Return a randomly changed copy; draws are per row, from the global torch RNG."""
         return stored
 
+    @property
+    def augments(self) -> bool:
+        """Whether :meth:`augment` changes rows, with the options that were given."""
+        return type(self).augment is not Modality.augment
+
     def note_unaugmented(self, role: str) -> str:
         """Return what to say where rows are read once and so are not augmented; "" for nothing.
 

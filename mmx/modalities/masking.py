@@ -1,8 +1,23 @@
-"""Masked means: over the valid steps of a sequence, or over some elements of a tensor."""
+"""Masked means over the valid steps of a sequence, and masks that hide nothing."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
+
+
+def is_known_full(mask: Tensor) -> bool:
+    """Return whether a mask is known to be True everywhere, without waiting for a device.
+
+    What leaves work out where this is True must give the same bits where it is False. Graphs that
+    are traced hold for any mask, so that it is not known there.
+
+    Args:
+        mask: Bool, of any shape.
+    """
+    if torch.compiler.is_compiling() or mask.device.type != "cpu":
+        return False
+    return bool(mask.all())
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
@@ -13,7 +28,8 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
         mask: ``(B, T)`` bool.
     """
     # Values are replaced and not multiplied by zero, since 0 · NaN is NaN.
-    return x.masked_fill(~mask[:, :, None], 0.0).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+    valid = x if is_known_full(mask) else x.masked_fill(~mask[:, :, None], 0.0)
+    return valid.sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
 
 
 def mean_where(x: Tensor, where: Tensor) -> Tensor:

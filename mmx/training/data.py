@@ -99,6 +99,7 @@ class Data:
         self._lengths: dict[str, npt.NDArray[np.int64]] = {}
         self._features: dict[str, Features] = {}
         self._tokens: dict[str, npt.NDArray[np.int64]] = {}
+        self._fronts: dict[str, Tensor] = {}
 
     @property
     def rows_in_use(self) -> int:
@@ -194,7 +195,11 @@ class Data:
             if name in self._features or name not in self.views:
                 continue
             values, lengths = stored.values, stored.lengths
-            if lengths is not None:  # cut padding, as _trim does where rows are decoded on the fly
+            if name in self._fronts:
+                values, lengths = self._fronts[name], None if lengths is None else lengths[index]
+            elif (
+                lengths is not None
+            ):  # cut padding, as _trim does where rows are decoded on the fly
                 longest = int(self._lengths[name][place].max(initial=1))
                 # Before the rows are copied: one long row would make copies of all others long.
                 values, lengths = values[:, : max(1, longest)], lengths[index]
@@ -206,9 +211,12 @@ class Data:
         inputs, lengths = {}, {}
         for name in sorted(stored):
             view, values = self.views[name], stored[name]
-            if augment:
-                values = view.modality.augment(values)
-            inputs[name] = view.modality.prepare(values, view.spec)
+            if name in self._fronts:
+                inputs[name] = values.values
+            else:
+                if augment:
+                    values = view.modality.augment(values)
+                inputs[name] = view.modality.prepare(values, view.spec)
             if values.lengths is not None:
                 lengths[name] = values.lengths
         here = {name: view.column.present[rows] for name, view in self.views.items()}
@@ -266,7 +274,7 @@ class Data:
         """Return one modality's rows, to be read once: many large ones are not kept decoded."""
         view = self.views[name]
         alone = copy.copy(self)
-        alone.views, alone._features = {name: view}, {}
+        alone.views, alone._features, alone._fronts = {name: view}, {}, {}
         size = view.modality.bytes_per_row(view.spec) * self.rows_in_use
         if view.modality.streams and size > STREAMED_BYTES:
             alone.resident = False
@@ -288,6 +296,25 @@ class Data:
         lengths = np.zeros(len(self._place), dtype=np.int64)
         lengths[used] = found
         return lengths
+
+    def stored(self, name: str) -> Stored | None:
+        """Return a modality's decoded rows in use, in row order; None where none are kept."""
+        return self._stored.get(name)
+
+    def places(self, rows: Rows) -> Rows:
+        """Return the places of rows among the rows in use."""
+        return self._place[rows]
+
+    def with_front(self, name: str, front: Tensor) -> Data:
+        """Return the same data with batches that hold this in place of a modality's values.
+
+        Args:
+            name: The modality; its values are neither augmented nor prepared.
+            front: ``(N, ...)`` what an encoder computes first, for each row in use.
+        """
+        other = copy.copy(self)
+        other._fronts = {**self._fronts, name: front}
+        return other
 
     def with_features(self, name: str, features: Features) -> Data:
         """Return the same data with these features of every row in use, in row order."""

@@ -28,7 +28,7 @@ from mmx.training.events import Event, EventKind, Listener, StopRequest
 from mmx.training.gradient_check import GradientCheck
 from mmx.training.loss import BatchLoss
 from mmx.training.optimizer import make_parameter_groups, set_rates, warmup_cosine
-from mmx.training.randomness import seed_torch
+from mmx.training.randomness import leave_new_memory_as_it_is, seed_torch
 from mmx.training.recipe import FitResult, Progress, Recipe, Validation
 from mmx.training.trainer import Trainer
 from mmx.training.weighing import SOURCE, Weighing
@@ -61,20 +61,12 @@ def fit(
     """
     with set_encoders_aside(loss_of.model, loss_of.data.extracted):
         run = _Run(loss_of, start, recipe, listen)
+        first = run.progress.epochs
         try:
             while not run.is_over:
-                epoch = run.progress.epochs
-                for step_rows, batches, joint in run.epoch(epoch):
-                    run.step(step_rows, batches, joint)
-                    if stop.signal_number is not None:
-                        run.save()
-                        raise Interrupted(
-                            f"stopped in stage {recipe.stage} after step "
-                            f"{run.progress.step} of {run.total}",
-                            signal_number=stop.signal_number,
-                        )
-                    run.save_if_due()
-                run.validate(epoch)
+                # An operator that reads memory before it is written shows itself in an epoch.
+                with leave_new_memory_as_it_is(when=run.progress.epochs > first):
+                    run.train_epoch(run.progress.epochs, stop)
         except torch.cuda.OutOfMemoryError as error:
             raise out_of_memory_error(recipe, "CUDA") from error
         return run.finish()
@@ -154,6 +146,24 @@ class _Run:
         patience = self.recipe.trainer.patience
         exhausted = patience is not None and self.progress.bad_epochs >= patience
         return exhausted or self.progress.epochs >= self.recipe.trainer.epochs
+
+    def train_epoch(self, epoch: int, stop: StopRequest) -> None:
+        """Take the remaining steps of an epoch, and validate.
+
+        Raises:
+            Interrupted: A signal asked to stop; the state is saved.
+        """
+        for step_rows, batches, joint in self.epoch(epoch):
+            self.step(step_rows, batches, joint)
+            if stop.signal_number is not None:
+                self.save()
+                raise Interrupted(
+                    f"stopped in stage {self.recipe.stage} after step {self.progress.step} of "
+                    f"{self.total}",
+                    signal_number=stop.signal_number,
+                )
+            self.save_if_due()
+        self.validate(epoch)
 
     def epoch(self, epoch: int) -> Iterator[tuple[list[Rows], list[Any], JointLosses]]:
         """Yield the remaining steps of an epoch.

@@ -15,7 +15,7 @@ from mmx.encoders.audio.logmel_cnn import LogmelCnn
 from mmx.encoders.audio.logmel_lstm import LogmelLstm
 from mmx.encoders.base import Encoder
 from mmx.encoders.bilstm import BiLstm, computes_lstm_in
-from mmx.encoders.masked_norm import MaskedBatchNorm
+from mmx.encoders.masked_norm import MaskedBatchNorm, zero_invalid
 from mmx.encoders.padding import masked_max, step_mask
 from mmx.encoders.text.embedding_mean import EmbeddingMean
 from mmx.encoders.text.lstm import Lstm
@@ -92,6 +92,36 @@ def test_masked_norm_is_batch_norm_of_the_valid_frames() -> None:
     torch.testing.assert_close(ours(x, mask).transpose(1, 2)[mask], want)
     torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
     torch.testing.assert_close(ours.eval()(x, mask), theirs.eval()(x))
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("full", [False, True], ids=["padded", "full"])
+def test_masked_norm_has_the_bits_of_the_operators_of_its_formula(full, layout, half) -> None:
+    mask = torch.ones(3, 7) > 0 if full else step_mask(torch.tensor([7, 3, 5]), torch.zeros(3, 7))
+    found = []
+    for fused in (True, False):
+        torch.manual_seed(0)
+        norm = MaskedBatchNorm(8)
+        nn.init.normal_(norm.weight)
+        nn.init.normal_(norm.bias)
+        x = torch.randn(3, 8, 7, 4).to(torch.bfloat16 if half else torch.float32)
+        x = x.to(memory_format=layout).requires_grad_()
+        valid = mask[:, None, :, None].float()
+        y = norm(x, mask) if fused else norm._compose(x, valid, mask.sum() * 4)
+        torch.manual_seed(1)
+        y.backward(torch.randn_like(y))
+        parameters = (norm.weight.grad, norm.bias.grad)
+        found.append([y, x.grad, *parameters, norm.running_mean, norm.running_var])
+    assert [each.dtype for each in found[0]] == [each.dtype for each in found[1]]
+    torch.testing.assert_close(*found, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("lengths", [[16, 16], [16, 9]], ids=["full", "padded"])
+def test_zeros_in_the_padding_are_those_of_a_product(lengths) -> None:
+    x = torch.randn(2, 3, 16, 4)
+    valid = step_mask(torch.tensor(lengths), x[:, 0])
+    torch.testing.assert_close(zero_invalid(x, valid), x * valid[:, None, :, None])
 
 
 def test_log_mel_is_torchaudios() -> None:

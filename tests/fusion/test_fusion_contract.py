@@ -17,7 +17,8 @@ from mmx.contract.base import SEED
 from mmx.contract.discovery import find_classes
 from mmx.contract.example_features import make_features, make_widths
 from mmx.contract.fusion import FusionSubject
-from mmx.fusion import Fusion
+from mmx.fusion import Fusion, Widths, attention_blocks, base, tokens
+from mmx.modalities import Features, masking
 from mmx.verbs.check import refuse
 
 METHODS = pytest.mark.parametrize("method", find_classes("fusion"))
@@ -76,3 +77,32 @@ def test_every_parameter_learns_from_any_number(method: type[Fusion], count: int
     (fusion(rows.features, rows.present) * torch.randn(len(rows), fusion.width)).sum().backward()
     dead = [n for n, p in fusion.named_parameters() if p.grad is None or not p.grad.any()]
     assert [n for n in dead if not any(fnmatchcase(n, p) for p in method.shut_at_start)] == []
+
+
+@METHODS
+def test_what_a_full_batch_leaves_out_changes_no_bit(method: type[Fusion], monkeypatch) -> None:
+    """The same features, with masks taken for full and with masks that are applied."""
+    torch.manual_seed(0)
+    widths = {"a": Widths(6, (3, 6)), "b": Widths(4, (2, 4)), "c": Widths(4, (2, 4))}
+    fusion = method(widths, outputs=3)
+    steps = {"a": 5, "b": 1, "c": 9}
+    x = {name: torch.randn(7, steps[name], each.pooled) for name, each in widths.items()}
+    levels = {n: tuple(torch.randn(7, d) for d in each.levels) for n, each in widths.items()}
+    present = dict.fromkeys(widths, torch.ones(7, dtype=torch.bool))
+    found = []
+    for known in (True, False):
+        for module in (masking, tokens, base, attention_blocks):
+            monkeypatch.setattr(module, "is_known_full", lambda mask, known=known: known)
+        leaves = {name: each.clone().requires_grad_() for name, each in x.items()}
+        masks = {name: torch.ones(each.shape[:2]) > 0 for name, each in x.items()}
+        features = {
+            name: Features(each, masks[name], each.amax(1), levels[name])
+            for name, each in leaves.items()
+        }
+        fusion.zero_grad()
+        torch.manual_seed(1)
+        out = fusion(features, present)
+        out.sin().sum().backward()
+        grads = [each.grad for each in (*leaves.values(), *fusion.parameters())]
+        found.append([out.detach(), *grads])
+    torch.testing.assert_close(*found, rtol=0, atol=0)

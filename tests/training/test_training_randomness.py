@@ -6,7 +6,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmx.training.randomness import derive_seed, make_deterministic, permute, seed_torch
+from mmx.training.randomness import (
+    derive_seed,
+    leave_new_memory_as_it_is,
+    make_deterministic,
+    permute,
+    seed_torch,
+)
 
 PARTS = (3, "target", "step", 17)
 CPU = torch.device("cpu")
@@ -69,3 +75,16 @@ def test_attention_on_cuda_is_computed_by_kernels_with_one_order_of_additions() 
     finally:
         make_deterministic(None, CPU)
     assert all(enabled() for enabled in kernels)
+
+
+def test_new_memory_is_filled_again_after_the_block(monkeypatch):
+    settings = torch.utils.deterministic
+    monkeypatch.setattr(settings, "fill_uninitialized_memory", True)
+    with leave_new_memory_as_it_is(when=True):
+        assert not settings.fill_uninitialized_memory
+    assert settings.fill_uninitialized_memory
+    with leave_new_memory_as_it_is(when=False):
+        assert settings.fill_uninitialized_memory
+    monkeypatch.setattr(settings, "fill_uninitialized_memory", False)
+    with leave_new_memory_as_it_is(when=False):
+        assert not settings.fill_uninitialized_memory

@@ -67,14 +67,19 @@ class LogMel(nn.Module):
         """Return frames and their mask.
 
         Args:
-            x: ``(B, S)`` samples in [-1, 1].
+            x: ``(B, S)`` samples in [-1, 1], or ``(B, T, F)`` what :meth:`compute_frames` made.
             lengths: ``(B,)`` int64 valid samples.
 
         Returns:
             ``(B, T, F)`` frames and ``(B, T)`` bool, True where a frame is valid.
         """
+        frames = x if x.dim() == 3 else self.compute_frames(x, lengths)
+        return frames, self._mask_frames(frames, lengths)
+
+    def compute_frames(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return the frames ``(B, T, F)`` of samples ``(B, S)``."""
         if lengths is not None:
-            x = x.masked_fill(~step_mask(lengths, x), 0.0)
+            x = zero_padding(x[:, :, None], step_mask(lengths, x)).squeeze(2)
         with torch.autocast(x.device.type, enabled=False):
             spectrum = torch.stft(
                 x.float(),
@@ -90,8 +95,11 @@ class LogMel(nn.Module):
             power = torch.view_as_real(spectrum).square().sum(-1)
             mel = power.transpose(1, 2) @ self.get_buffer("bank")  # (B, T, F)
             frames = mel.clamp(min=FLOOR).log()
-            mask = step_mask(None if lengths is None else 1 + lengths // self.hop_samples, frames)
-            return _standardise(frames, mask), mask
+            return _standardise(frames, self._mask_frames(frames, lengths))
+
+    def _mask_frames(self, frames: Tensor, lengths: Tensor | None) -> Tensor:
+        """Return ``(B, T)`` bool, True where a frame is valid."""
+        return step_mask(None if lengths is None else 1 + lengths // self.hop_samples, frames)
 
 
 def _standardise(frames: Tensor, mask: Tensor) -> Tensor:

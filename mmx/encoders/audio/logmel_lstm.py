@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 from pydantic import Field
@@ -58,7 +59,7 @@ class LogmelLstm(Encoder):
         """Encode sounds.
 
         Args:
-            x: ``(B, S)`` samples in [-1, 1].
+            x: ``(B, S)`` samples in [-1, 1], or ``(B, T, F)`` their frames.
             lengths: ``(B,)`` int64 valid samples.
 
         Returns:
@@ -67,6 +68,10 @@ class LogmelLstm(Encoder):
         frames, mask = self.frontend(x, lengths)  # (B, T, F), (B, T)
         tokens = self.lstm(frames, mask)  # (B, T, D)
         return Features(tokens, mask, masked_mean(tokens, mask))
+
+    def fixed_front(self) -> Callable[[Tensor, Tensor | None], Tensor]:
+        """Return what makes log-mel frames of sounds."""
+        return self.frontend.compute_frames
 
     def depths(self) -> tuple[tuple[str, ...], ...]:
         """Return the layers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import torch.nn.functional as F
@@ -71,7 +72,7 @@ class SpectrogramCnn(Encoder):
         """Encode sounds.
 
         Args:
-            x: ``(B, S)`` samples in [-1, 1].
+            x: ``(B, S)`` samples in [-1, 1], or ``(B, T, F)`` their frames.
             lengths: ``(B,)`` int64 valid samples.
 
         Returns:
@@ -89,6 +90,10 @@ class SpectrogramCnn(Encoder):
         mask = mask.repeat_interleave(x.shape[3], dim=1)
         # The maximum, as in small_cnn, since weights are transferred between the two.
         return Features(tokens, mask, masked_max(tokens, mask), tuple(levels))
+
+    def fixed_front(self) -> Callable[[Tensor, Tensor | None], Tensor]:
+        """Return what makes log-mel frames of sounds."""
+        return self.frontend.compute_frames
 
     def depths(self) -> tuple[tuple[str, ...], ...]:
         """Return the stages."""

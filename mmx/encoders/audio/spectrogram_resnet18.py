@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch.nn.functional as F
@@ -11,7 +12,7 @@ from torchvision.models import resnet
 
 from mmx.encoders.audio.frontend import LogMel
 from mmx.encoders.base import Encoder, FollowsInput
-from mmx.encoders.masked_norm import MaskedBatchNorm, expand_steps
+from mmx.encoders.masked_norm import MaskedBatchNorm, expand_steps, zero_invalid
 from mmx.modalities import Features
 from mmx.modalities.audio import AudioSpec
 from mmx.modalities.masking import masked_mean
@@ -82,7 +83,7 @@ class SpectrogramResNet18(Encoder):
         """Encode sounds.
 
         Args:
-            x: ``(B, S)`` samples in [-1, 1].
+            x: ``(B, S)`` samples in [-1, 1], or ``(B, T, F)`` their frames.
             lengths: ``(B,)`` int64 valid samples.
 
         Returns:
@@ -101,6 +102,10 @@ class SpectrogramResNet18(Encoder):
         tokens = x.permute(0, 2, 3, 1).flatten(1, 2)  # (B, T'·F', D)
         mask = mask.repeat_interleave(x.shape[3], dim=1)
         return Features(tokens, mask, levels[-1], tuple(levels))
+
+    def fixed_front(self) -> Callable[[Tensor, Tensor | None], Tensor]:
+        """Return what makes log-mel frames of sounds."""
+        return self.frontend.compute_frames
 
     def depths(self) -> tuple[tuple[str, ...], ...]:
         """Return the stem, then the four layers of blocks."""
@@ -148,5 +153,4 @@ def _apply_block(block: nn.Module, x: Tensor, mask: Tensor) -> Tensor:
 def _normalise_valid(norm: nn.Module, x: Tensor, mask: Tensor) -> Tensor:
     """Return a normalised map with zeros in the padding."""
     valid = expand_steps(mask, x)
-    out: Tensor = norm(x, valid) * valid[:, None, :, None]
-    return out
+    return zero_invalid(norm(x, valid), valid)

@@ -82,7 +82,8 @@ def fit_head(phase: FitHead, state: StageState) -> Notes:
         DivergedError: No loss is finite.
         Interrupted: A signal asked to stop.
     """
-    recipe, notes = make_recipe(state)
+    state.data.decode()
+    recipe, notes = make_recipe(state, state.data)
     criterion, metric = state.prepared.criterion, state.metric
     bench = Bench(state.model, state.data, state.target, criterion, recipe, metric)
     if isinstance(phase.head, FittedHead):

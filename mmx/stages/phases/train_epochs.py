@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mmx.stage_id import Role
 from mmx.stages.phases.base import Notes, StageState
-from mmx.stages.phases.training_setup import make_recipe
+from mmx.stages.phases.training_setup import make_recipe, make_training_data
 from mmx.training.fit import fit
 from mmx.training.loss import BatchLoss
 from mmx.transfer.phases import TrainEpochs
@@ -13,10 +13,11 @@ from mmx.transfer.phases import TrainEpochs
 def train_epochs(phase: TrainEpochs, state: StageState) -> Notes:
     """Train the model; it ends with the weights of the best epoch on validation."""
     context, prepared = state.context, state.prepared
-    recipe, notes = make_recipe(state)
+    data = make_training_data(state)
+    recipe, notes = make_recipe(state, data)
     loss = BatchLoss(
         prepared.model,
-        prepared.data,
+        data,
         prepared.criterion,
         context.precision,
         context.experiment.balance if state.stage.id.role is not Role.SOURCE else None,

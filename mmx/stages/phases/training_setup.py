@@ -11,13 +11,28 @@ from mmx.stages.core.joint_model import make_joint_loss
 from mmx.stages.core.validate import Validator
 from mmx.stages.phases.base import Notes, StageState
 from mmx.stages.phases.fit_mapping import features_move
+from mmx.training.data import Data
+from mmx.training.fixed_fronts import keep_fronts
 from mmx.training.recipe import Recipe
 
 
-def make_recipe(state: StageState) -> tuple[Recipe, Notes]:
-    """Return the recipe of a stage, and notes on it; compile its model and decode its rows."""
+def make_training_data(state: StageState) -> Data:
+    """Return the rows of a stage as its epochs read them, decoded."""
+    prepared, settings = state.prepared, state.context.experiment
+    prepared.data.decode()
+    # A regulariser gives inputs to the source's encoders, too, and some balances mix them.
+    reads_inputs = prepared.penalty is not None or prepared.joint is not None
+    mixes = settings.balance is not None and settings.balance.mixes_inputs_of
+    epochs = settings.trainer.of(state.stage.id.role).epochs
+    if reads_inputs or mixes or epochs == 1:
+        return prepared.data
+    return keep_fronts(prepared.data, prepared.model)
+
+
+def make_recipe(state: StageState, data: Data) -> tuple[Recipe, Notes]:
+    """Return the recipe of a stage that trains on this data, and notes; compile its model."""
     context, stage, prepared = state.context, state.stage, state.prepared
-    experiment, model, data = context.experiment, prepared.model, prepared.data
+    experiment, model = context.experiment, prepared.model
     _compile(experiment, model)
     label_free = experiment.role(stage.id.role).objective.label_free
     recipe = Recipe(
@@ -40,7 +55,6 @@ def make_recipe(state: StageState) -> tuple[Recipe, Notes]:
         state_path=context.directory.state_file(stage.id),
         joint=make_joint_loss(context, model, prepared.joint),
     )
-    data.decode()
     if stage.id.role is not Role.TARGET:
         return recipe, ()
     return recipe, explain_accumulation(experiment, model, prepared.start, len(data.rows("train")))
