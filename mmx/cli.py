@@ -9,9 +9,11 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from mmx.printable import one_line, printable
+from mmx.ranks import torchrun
 from mmx.streams import unheard_stderr
 from mmx.verbs import find_verbs
 
@@ -39,7 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # After --complete, the words are a line that somebody is still typing.
     debug = "--debug" in words and words[0] != "--complete"
     code = 0
-    with unheard_stderr():
+    if torchrun.find_rank():
+        from mmx.ranks.follow import follow_by_torchrun
+
+        return follow_by_torchrun()
+    with unheard_stderr(), _followers_released():
         try:
             verb, words = _find_verb(words, debug)
             code = verb(words)
@@ -57,6 +63,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if debug:
                 raise
             return _explain(error)
+
+
+@contextmanager
+def _followers_released() -> Iterator[None]:
+    """Let the other processes of torchrun go after the block, where no run has taken them."""
+    try:
+        yield
+    finally:
+        if torchrun.find_size() > 1:
+            from mmx.ranks.lead import release_followers
+
+            release_followers()
 
 
 def _find_verb(words: list[str], debug: bool) -> tuple[Callable[[list[str]], int], list[str]]:

@@ -13,7 +13,8 @@
     ├── TrainingError       exit 1    a training that cannot go on
     │   ├── DivergedError             NaN or infinite loss
     │   ├── DeadParameterError        trainable, and no gradient reaches it
-    │   └── MemoryExceededError       the device is out of memory
+    │   ├── MemoryExceededError       the device is out of memory
+    │   └── ProcessError              processes of one run that cannot go on together
     └── Interrupted         exit 130 (Ctrl-C) or 143 (SIGTERM)
 
 A message says what was given, what is accepted and the closest match; the tip
@@ -179,6 +180,10 @@ class DeadParameterError(TrainingError):
 
 class MemoryExceededError(TrainingError):
     """The device has no memory left for this batch size."""
+
+
+class ProcessError(TrainingError):
+    """The processes of one run cannot go on together: one has died, or their weights differ."""
 
 
 class Interrupted(MmxError):

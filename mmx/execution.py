@@ -21,6 +21,7 @@ from mmx.experiment.config_fingerprint import list_places
 from mmx.experiment.followers import Followers
 from mmx.experiment.identify import record_identity, record_published
 from mmx.json_object import Json
+from mmx.ranks.lead import find_threads, lead, require_processes
 from mmx.reports import report
 from mmx.runs import ending, index, recorded
 from mmx.runs.directory import RunDirectory
@@ -76,10 +77,11 @@ def create(
         exactly: The directory to make, instead of one with a new name in ``where``.
         argv: The command line as it was typed; None for that of this process.
     """
+    require_processes(experiment)
     around = describe_surroundings()
     machine = around.machine
-    if experiment.trainer.threads is not None:
-        machine = machine.model_copy(update={"threads": experiment.trainer.threads})
+    if experiment.trainer.threads is not None or experiment.settings.processes > 1:
+        machine = machine.model_copy(update={"threads": find_threads(experiment)})
     manifest = Manifest(
         argv=list(sys.argv if argv is None else argv),
         cwd=str(Path.cwd()),
@@ -133,9 +135,11 @@ def execute(
         listen: Receives the events of the run.
         cached: Whether the artifact cache may be used.
     """
+    require_processes(experiment)
 
     def work(hear: Listener, stop: StopRequest) -> Write:
-        summary = stages.run(experiment, directory, hear, stop, cached=cached)
+        with lead(experiment, directory, cached=cached):
+            summary = stages.run(experiment, directory, hear, stop, cached=cached)
 
         def write() -> Json:
             directory.write_json("summary.json", summary.to_json())

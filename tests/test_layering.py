@@ -15,6 +15,7 @@ LAYERS = (  # top to bottom; parts of one layer do not import each other
     ("cli", "api"),
     ("verbs",),
     ("execution", "export"),
+    ("ranks",),
     ("stages",),
     ("experiment", "reports"),
     ("runs", "explanations"),
@@ -40,7 +41,7 @@ LAYERS = (  # top to bottom; parts of one layer do not import each other
     ("modalities",),
     ("config",),
     ("untrusted", "terminal", "renamed_options", "hub_cache", "library_facts"),
-    ("extras",),
+    ("extras", "processes"),
     (
         "meta_model",
         "variants",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from mmx.modalities import Encoded
 from mmx.model import MultimodalModel
+from mmx.processes import current_group
 from mmx.training.data import Data, Rows, split_rows
 from mmx.training.encode import BATCH_SIZE, drop_tokens, join_batches
 from mmx.training.precision import Precision
@@ -37,13 +40,19 @@ def _predict(
 ) -> tuple[Tensor, Tensor, list[Encoded]]:
     was_training = model.training
     model.eval()
-    outputs, encoded = [], []
-    for part, stored in data.batches(split_rows(rows, BATCH_SIZE)):
-        batch = data.assemble(part, stored, augment=False)
-        with precision.autocast():
-            features = model.encode(batch)
-            outputs.append(model.decide(features, batch.present).float())
-        if keep:
-            encoded.append(drop_tokens(features, batch.present, batch.target))
+
+    def compute(batches: Sequence[Rows]) -> list[tuple[Tensor, Encoded | None]]:
+        found = []
+        for part, stored in data.batches(batches):
+            batch = data.assemble(part, stored, augment=False)
+            with precision.autocast():
+                features = model.encode(batch)
+                outputs = model.decide(features, batch.present).float()
+            kept = drop_tokens(features, batch.present, batch.target) if keep else None
+            found.append((outputs, kept))
+        return found
+
+    found = current_group().spread(split_rows(rows, BATCH_SIZE), compute, data.device)
     model.train(was_training)
-    return torch.cat(outputs).cpu(), data.truth(rows), encoded
+    outputs = torch.cat([each for each, _ in found]).cpu()
+    return outputs, data.truth(rows), [each for _, each in found if each is not None]

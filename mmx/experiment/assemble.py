@@ -44,6 +44,7 @@ from mmx.experiment.parts import (
     choose_modalities,
 )
 from mmx.experiment.paths import find_misplaced_paths, make_paths_absolute
+from mmx.experiment.process_misfits import find_process_misfits
 from mmx.experiment.publishing import (
     PublishedStart,
     digest_weights,
@@ -233,13 +234,11 @@ def assemble(
     builder, dropped = Builder(allowed), dict[str, str]()
     builder.problems.extend([*find_misplaced_paths(config), *find_special_files(config)])
     canonical, built = _build(builder, make_paths_absolute(config), dropped)
-    found = [
-        *find_misfits(built),
-        *find_transfer_misfits(built),
-        *find_balance_misfits(built),
-        *find_head_misfits(built, built.trainer),
-    ]
-    builder.problems.extend(found)
+    builder.problems += find_misfits(built)
+    builder.problems += find_transfer_misfits(built)
+    builder.problems += find_balance_misfits(built)
+    builder.problems += find_head_misfits(built, built.trainer)
+    builder.problems += find_process_misfits(built)
     start = find_start(built, builder.problems)
     canonical = drop_unread_weights(canonical, built, start, dropped)
     trained_before = built.transfer is not None and built.transfer.needs != "rows"

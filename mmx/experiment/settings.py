@@ -20,6 +20,8 @@ SWEEP_KEYS = ("jobs",)
 """Keys that say how a sweep is run, and nothing of its runs."""
 MOST_RUNS = 100_000
 """Most runs that a key stands for."""
+MOST_PROCESSES = 1024
+"""Most processes that train one run."""
 Jobs = Literal["auto"] | Annotated[int, Field(ge=1, le=1024)]
 CurveFraction = Annotated[float, Field(gt=0, le=1)]
 
@@ -42,6 +44,7 @@ class Settings:
         curve: On a command line: the fractions of the target's labels to run.
         jobs: On a command line with ``-m``: how many jobs run at the same time; ``auto`` goes by
             cores, memory and GPUs.
+        processes: How many processes train the run together, each a share of every batch.
         source_weights: What a source task that is trained starts from: ``fresh`` draws, or the
             ``published`` weights of its encoders.
         device: Where to compute; ``auto`` takes CUDA where there is one.
@@ -66,6 +69,7 @@ class Settings:
         Literal["fractions"] | Annotated[tuple[CurveFraction, ...], Field(min_length=2)] | None
     ) = None
     jobs: Jobs = "auto"
+    processes: Annotated[int, Field(ge=1, le=MOST_PROCESSES)] = 1
     source_weights: Literal["fresh", "published"] = "fresh"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"

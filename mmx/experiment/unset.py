@@ -23,5 +23,7 @@ def drop_unset(config: ConfigNode, built: Built) -> ConfigNode:
         for role, task in built.tasks.items()
         if isinstance(node := config.get(role), dict)
     }
+    if config.get("processes") == 1:  # runs from before there could be several say nothing of them
+        config = {key: value for key, value in config.items() if key != "processes"}
     # Without a metric the usual one counts, as in runs from before there was a choice.
     return {k: v for k, v in {**config, **kept}.items() if v or k not in LEFT_OUT}

@@ -21,6 +21,7 @@ from torch import Tensor
 from mmx.errors import DivergedError, Interrupted, MemoryExceededError
 from mmx.modalities import Batch
 from mmx.model import set_encoders_aside, set_training_mode
+from mmx.processes import current_group
 from mmx.training import checkpoint, saved_state
 from mmx.training.collapse import Vitals, find_collapsed, gradient_norms
 from mmx.training.data import Rows, make_batches
@@ -128,6 +129,7 @@ class _Run:
             for name, parameter in model.named_parameters()
             if parameter.requires_grad and not name.startswith("weighting.")
         ]
+        self.group = current_group()
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}
         self.losses: list[Tensor] = []
@@ -138,6 +140,7 @@ class _Run:
         self.gradient_check = GradientCheck(model, recipe.stage, first)
         for text in saved_state.resume(recipe.state_path, self._load):
             self.listen(Event(EventKind.NOTE, recipe.stage, text=text))
+        self.group.require_equal(model.state_dict(), f"before stage {recipe.stage} trains")
         self.saved_at = self.mark = time.perf_counter()
 
     @property
@@ -155,12 +158,12 @@ class _Run:
         """
         for step_rows, batches, joint in self.epoch(epoch):
             self.step(step_rows, batches, joint)
-            if stop.signal_number is not None:
+            if (number := self.group.agree(stop.signal_number)) is not None:
                 self.save()
                 raise Interrupted(
                     f"stopped in stage {self.recipe.stage} after step {self.progress.step} of "
                     f"{self.total}",
-                    signal_number=stop.signal_number,
+                    signal_number=number,
                 )
             self.save_if_due()
         self.validate(epoch)
@@ -168,7 +171,8 @@ class _Run:
     def epoch(self, epoch: int) -> Iterator[tuple[list[Rows], list[Any], JointLosses]]:
         """Yield the remaining steps of an epoch.
 
-        Each is its batches of rows, their stored values, and the losses of joint training.
+        Each is its batches of rows, this process's share of them with their stored values, and
+        the losses of joint training.
         """
         recipe = self.recipe
         self._thaw(epoch)
@@ -178,13 +182,13 @@ class _Run:
         done = self.progress.step - epoch * self.steps_per_epoch
         batches = make_batches(order, size, accumulate)[done * accumulate :]
         self.mark, self.samples = time.perf_counter(), 0
-        stored = self.data.batches(batches)
+        stored = self.data.batches(self.group.share(batches))
         joint: JointLosses = iter(())
         if recipe.joint is not None:
             joint = recipe.joint.losses(self.progress.step, self.steps_per_epoch - done)
         for first in range(0, len(batches), accumulate):
             group = batches[first : first + accumulate]
-            yield group, [next(stored)[1] for _ in group], joint
+            yield group, [next(stored) for _ in self.group.share(group)], joint
 
     def _parameter_names(self) -> list[str]:
         return [name for name, _ in self.model.named_parameters()]
@@ -203,12 +207,12 @@ class _Run:
     def step(self, rows: list[Rows], stored: list[Any], joint: JointLosses) -> None:
         """Take one optimiser step over ``accumulate`` batches."""
         recipe, step = self.recipe, self.progress.step
-        seed_torch(recipe.seed, recipe.draws, "step", step)
+        seed_torch(recipe.seed, recipe.draws, "step", step, *self.group.stream)
         set_rates(self.optimizer, warmup_cosine(step, self.total, recipe.trainer.warmup))
         count = sum(len(part) for part in rows)
         loss = torch.zeros((), device=self.data.device)  # stays there: .item() would wait
         whole = self.loss_of.find_step_rows(rows)
-        for part, values in zip(rows, stored, strict=True):
+        for part, values in stored:
             part_loss, batch = self.loss_of(part, values, whole)
             loss += self._backward(self.weighing(part_loss))
             self.gradient_check.observe(batch)
@@ -216,6 +220,7 @@ class _Run:
             for other, batch in next(joint, ()):
                 loss += self._backward(self.weighing(other, SOURCE))
                 self.gradient_check.observe(batch, "companion.")
+        loss = self.group.add_up(self.model, loss, self.loss_of.penalties, rows)
         self.gradient_check.check(ends_epoch=(step + 1) % self.steps_per_epoch == 0)
         for extra in (self.loss_of.penalise_weights(), self.weighing.extra_loss()):
             if extra is not None:
@@ -302,6 +307,7 @@ class _Run:
     def validate(self, epoch: int) -> None:
         """Validate after an epoch, keep the best weights, and save if it is due."""
         self._fetch_losses()
+        self.group.require_equal(self.model.state_dict(), f"after epoch {epoch + 1}")
         found = self.recipe.validate(self.model)
         metrics = found.metrics
         if not math.isfinite(metrics["loss"]):

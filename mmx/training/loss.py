@@ -17,6 +17,7 @@ from mmx.balance import Balance, MixedInputs
 from mmx.modalities import Batch, Features, StepRows, Stored
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion, ModelOutput
+from mmx.processes import current_group
 from mmx.training.data import Data, Rows, make_batches, split_rows
 from mmx.training.precision import Precision
 from mmx.training.randomness import make_generator, permute
@@ -57,7 +58,7 @@ class BatchLoss:
 
     def find_step_rows(self, batches: Sequence[Rows]) -> StepRows | None:
         """Return the rows of a step; None if it is one batch, which needs no other rows."""
-        if len(batches) == 1:
+        if len(batches) == 1 and current_group().size == 1:
             return None
         rows, device = np.concatenate(batches), self.data.device
         # With modality dropout, presence is drawn batch by batch and not known for the step.

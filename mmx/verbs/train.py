@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from mmx.config.launch import show_config
-from mmx.errors import ConfigError, Problem
+from mmx.errors import ConfigError, Problem, UsageError
+from mmx.ranks import torchrun
 from mmx.untrusted import unusable_path
 from mmx.verbs.arguments import list_allowed_packages
 from mmx.verbs.preflight import Job, preflight, require_devices
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     if line.only_shows:
         show_config(line.flags, line.overrides, line.config_dirs)
         return 0
-    line = expand(line)
+    line = take_processes(expand(line))
     refuse_jobs_of_one_run(line)
     where, jobs = check_line(line, allowed)
     if line.dry_run:
@@ -72,6 +73,24 @@ def check_line(line: CommandLine, allowed: Sequence[str]) -> tuple[Path | None, 
     key = "hydra.sweep.dir" if line.multirun else "hydra.run.dir"
     where, overrides = take_path(line.overrides, key)
     return where, preflight(replace(line, overrides=overrides), allowed)
+
+
+def take_processes(line: CommandLine) -> CommandLine:
+    """Return the line with as many processes as torchrun has started, if it has.
+
+    Raises:
+        UsageError: It is the line of a sweep.
+    """
+    size = torchrun.find_size()
+    if size == 1:
+        return line
+    if line.multirun:
+        raise UsageError(
+            "torchrun starts the processes of one run, and this is a sweep",
+            tip=f"mmx train -m processes={size} …   (without torchrun)",
+        )
+    given = any(text.partition("=")[0] == "processes" for text in line.overrides)
+    return line if given else replace(line, overrides=[*line.overrides, f"processes={size}"])
 
 
 def refuse_jobs_of_one_run(line: CommandLine) -> None:

@@ -18,6 +18,7 @@ from mmx.encoders.meta_encoder import MetaEncoder
 from mmx.json_object import Json
 from mmx.modalities import Features
 from mmx.model import MultimodalModel
+from mmx.processes import current_group
 from mmx.stage_id import StageId
 from mmx.stages.core import cached_checks, event_log
 from mmx.stages.core.cache_keys import (
@@ -68,7 +69,8 @@ def load_or_make(
         check: Raises if content of the cache is not what ``make`` would return. An artifact that
             fails the check, or cannot be loaded, is made again.
     """
-    if context.cache is None or inputs is None:
+    cache = context.cache
+    if cache is None or inputs is None:
         return load(*make())
     # Filled by the check, which loads the content to see whether it can be loaded.
     loaded: list[T] = []
@@ -81,16 +83,19 @@ def load_or_make(
         check(tensors, facts)
         loaded[:] = [load(tensors, facts)]
 
-    content = context.cache.get_or_make(
-        kind,
-        inputs,
-        make_anew,
-        say=lambda text: context.note(stage, text),
-        what=what,
-        stop=context.stop,
-        keep=keep,
-        check=check_and_load,
-    )
+    def find(make: Callable[[], Content]) -> Content:
+        return cache.get_or_make(
+            kind,
+            inputs,
+            make,
+            say=lambda text: context.note(stage, text),
+            what=what,
+            stop=context.stop,
+            keep=keep,
+            check=check_and_load,
+        )
+
+    content = current_group().make_once(find, make_anew)
     return loaded[0] if loaded else load(*content)
 
 

@@ -1,0 +1,104 @@
+"""The inside of a follower: it takes part in one run, in a copy of its directory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from mmx import stages
+from mmx.errors import Interrupted, ProcessError
+from mmx.experiment import Experiment, assemble
+from mmx.processes.group import Ranks
+from mmx.ranks import torchrun
+from mmx.ranks.connection import Connection, Ended, Job, connect_by_torchrun, connect_in
+from mmx.runs.directory import RunDirectory
+from mmx.training.events import Event, stop_on_signals
+from mmx.training.precision import choose_device
+
+NEVER = 1e9
+"""Seconds between two saves of a follower, which has nothing to save."""
+
+
+def follow() -> None:
+    """Follow the process that has started this one; its arguments are folder, rank and size."""
+    folder, rank, size = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    _end_with_leader(folder)
+    sys.exit(take_part(connect_in(folder, rank, size), rank, folder / f"rank-{rank}"))
+
+
+def follow_by_torchrun() -> int:
+    """Follow the first process that torchrun has started, and return the exit code."""
+    connection = connect_by_torchrun()
+    with tempfile.TemporaryDirectory(prefix="mmx-rank-") as folder:
+        return take_part(connection, torchrun.find_local_rank(), Path(folder) / "run")
+
+
+def take_part(connection: Connection, place: int, copy: Path) -> int:
+    """Take part in the run that the first process gives; return the exit code.
+
+    Args:
+        connection: To the other processes.
+        place: The number of this process among those of its machine.
+        copy: Where the copy of the run directory is made.
+    """
+    job = connection.wait_for_job()
+    if job is None:
+        return 0
+    try:
+        _run(job, connection, place, copy)
+    except Interrupted as error:
+        connection.say_end(Ended(error.message, error.signal_number))
+        return error.exit_code
+    except ProcessError:  # the first process knows, or has ended itself
+        return 1
+    except BaseException as error:
+        connection.say_end(Ended(str(error) or type(error).__name__))
+        raise
+    return 0
+
+
+def _run(job: Job, connection: Connection, place: int, copy: Path) -> None:
+    experiment = _make_silent(assemble(job.config, job.allowed, job.names))
+    device = choose_device(experiment.settings.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(place)
+    shutil.copytree(job.directory, copy, ignore=shutil.ignore_patterns(".lock"))
+    with (
+        stop_on_signals() as stop,
+        connection.open_group(device, job.threads, _say_closed) as group,
+    ):
+        if isinstance(group, Ranks):
+            group.wait_for_all()
+        stages.run(experiment, RunDirectory(copy), _hear_nothing, stop, cached=job.cached)
+
+
+def _make_silent(experiment: Experiment) -> Experiment:
+    """Return an experiment of which nobody is told, and that saves no states."""
+    trainer = replace(experiment.trainer, checkpoint_seconds=NEVER)
+    return replace(experiment, trainer=trainer, tracker=None, callbacks=())
+
+
+def _hear_nothing(event: Event) -> None:
+    """Do nothing: the first process tells of the run."""
+
+
+def _say_closed(error: Exception) -> Exception:
+    return ProcessError(f"the connection to the other processes is closed: {error}")
+
+
+def _end_with_leader(folder: Path) -> None:
+    """End this process at once when the one that started it has, and has closed its end."""
+
+    def watch() -> None:
+        sys.stdin.buffer.read()
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="mmx-leader").start()
