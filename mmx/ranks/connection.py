@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import FileStore, PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from mmx.config.nodes import ConfigNode
+from mmx.json_object import Json
 from mmx.processes.group import Group, Ranks, joined
 from mmx.untrusted import parse_yaml
 from mmx.yaml_text import dump_yaml
@@ -45,7 +45,7 @@ class Job:
         threads: CPU threads of each process.
     """
 
-    config: ConfigNode
+    config: Json
     allowed: list[str]
     names: dict[str, str]
     directory: str

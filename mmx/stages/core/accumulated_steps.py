@@ -24,6 +24,8 @@ def explain_accumulation(
         rows: Number of training rows of the target.
     """
     size, accumulate = experiment.trainer.batch_size, experiment.trainer.accumulate
+    if experiment.settings.processes > 1 and _normalizes_by_batch(model, start):
+        return (_explain_shares(experiment.settings.processes, min(size, rows)),)
     if accumulate == 1 or rows <= size:
         return ()
     seeing = [
@@ -43,6 +45,15 @@ def explain_accumulation(
     return (
         f"trainer.accumulate={accumulate}: a step is not quite that of one batch of "
         f"{size * accumulate} rows: {' and '.join(seeing)} {verb} at {size} rows at a time",
+    )
+
+
+def _explain_shares(processes: int, size: int) -> str:
+    """Return what batch norm sees where a batch is divided; nothing else that does is allowed."""
+    return (
+        f"processes={processes}: batch normalisation looks at the {size // processes} rows of a "
+        f"process at a time, not at the {size} of a batch; its running statistics are the mean "
+        "over processes"
     )
 
 

@@ -1,0 +1,221 @@
+"""One run in two real processes: as one, bit for bit again, stopped, killed, and by torchrun."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mmx.runs.directory import RunDirectory
+
+pytestmark = pytest.mark.slow
+
+EPOCHS = 4
+LINE = [
+    "experiment=moving_profiles",
+    "source=none",
+    "control=none",
+    "target.classes=null",
+    "target.per_class=25",  # 200 rows: the last batch of an epoch is uneven
+    "trainer.batch_size=29",
+    "trainer.accumulate=2",
+    f"trainer.epochs={EPOCHS}",
+    "balance=weights",  # the loss of a batch depends on the labels of the whole step
+    "precision=fp32",
+    "device=cpu",
+    "encoder.sequence.dropout=0",
+]
+RANDOM = ["encoder.sequence.dropout=0.2"]
+SLOW = ["trainer.epochs=30", "trainer.checkpoint_seconds=0.05"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "mmx"]
+TORCHRUN_WORDS = ["--standalone"]
+MMX = [sys.executable, "-m", "mmx"]
+
+
+def start(folder: Path, command: list[str], *words: str) -> subprocess.Popen[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MMX_CACHE_DIR": str(folder / "cache")}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [*command, *words],
+        cwd=folder,
+        env=environment,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        start_new_session=True,  # a group of its own, to which a terminal would send Ctrl-C
+    )
+
+
+def finish(process: subprocess.Popen[str], code: int = 0) -> str:
+    """Return what a process has said on stderr."""
+    try:
+        _, said = process.communicate(timeout=300)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    assert process.returncode == code, said
+    return said
+
+
+def find_run(folder: Path) -> RunDirectory:
+    (found,) = (folder / "outputs/runs").iterdir()
+    return RunDirectory(found)
+
+
+def train(folder: Path, *words: str, command: list[str] = MMX) -> RunDirectory:
+    finish(start(folder, command, "train", *LINE, *words))
+    return find_run(folder)
+
+
+def curves(run: RunDirectory) -> list[dict[str, Any]]:
+    return [{k: v for k, v in entry.items() if k != "seconds"} for entry in run.metrics()]
+
+
+def weights(run: RunDirectory) -> dict[str, torch.Tensor]:
+    return load_file(run.path / "checkpoints/target/best.safetensors")
+
+
+def answers(run: RunDirectory) -> dict[str, Any]:
+    return {k: v for k, v in run.summary().items() if k in ("target", "test", "val", "metrics")}
+
+
+def require_same(one: RunDirectory, other: RunDirectory) -> None:
+    assert curves(one) == curves(other)
+    assert answers(one) == answers(other)
+    ours, theirs = weights(one), weights(other)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def when_training(folder: Path, lines: int) -> RunDirectory:
+    """Wait until a run has written as many lines of metrics; return it."""
+    for _ in range(6000):
+        for metrics in folder.glob("outputs/runs/2*/metrics.jsonl"):
+            if metrics.read_text().count("\n") >= lines:
+                return RunDirectory(metrics.parent)
+        time.sleep(0.02)
+    raise AssertionError(f"no training under {folder}")
+
+
+def list_followers(leader: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, _, rest = entry.read_text().rpartition(") ")
+        except OSError:
+            continue
+        if int(rest.split()[1]) == leader and "mmx.ranks.follow" in command_of(entry.parent):
+            found.append(int(name.split()[0]))
+    return found
+
+
+def command_of(process: Path) -> str:
+    try:
+        return (process / "cmdline").read_text()
+    except OSError:
+        return ""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    """Return a run with dropout in two processes that nothing disturbs."""
+    return train(tmp_path_factory.mktemp("whole"), *RANDOM, *SLOW, "processes=2")
+
+
+def test_two_processes_train_as_one_does(tmp_path):
+    one = train(tmp_path / "one", "processes=1")
+    two = train(tmp_path / "two", "processes=2")
+    assert len(curves(one)) == len(curves(two)) > EPOCHS
+    for ours, theirs in zip(curves(one), curves(two), strict=True):
+        assert {**ours, "value": 0} == {**theirs, "value": 0}
+        assert ours["value"] == pytest.approx(theirs["value"], abs=1e-5)
+    ours, theirs = weights(one), weights(two)
+    for name, tensor in ours.items():
+        torch.testing.assert_close(theirs[name], tensor, atol=1e-5, rtol=0)
+    one_scores, two_scores = (load_file(run.path / "scores.safetensors") for run in (one, two))
+    assert one_scores.keys() == two_scores.keys()
+    for name, tensor in one_scores.items():
+        torch.testing.assert_close(two_scores[name], tensor, atol=1e-5, rtol=0)
+    # The number of processes is part of what a run is; one is what runs were before.
+    assert two.config()["processes"] == 2
+    assert "processes" not in one.config()
+    assert one.manifest().fingerprint != two.manifest().fingerprint
+
+
+def test_torchrun_gives_the_same_bits(tmp_path, whole):
+    command = [*TORCHRUN[:3], *TORCHRUN_WORDS, *TORCHRUN[3:]]
+    run = train(tmp_path, *RANDOM, *SLOW, command=command)
+    require_same(run, whole)
+    assert run.config()["processes"] == 2
+    assert run.manifest().fingerprint == whole.manifest().fingerprint
+
+
+@pytest.mark.parametrize(
+    ("send", "number"),
+    [(os.killpg, signal.SIGINT), (os.kill, signal.SIGTERM)],
+    ids=["Ctrl-C to the group", "SIGTERM to the first"],
+)
+def test_stopped_and_resumed_is_as_if_it_had_not_been(tmp_path, whole, send, number):
+    process = start(tmp_path, MMX, "train", *LINE, *RANDOM, *SLOW, "processes=2")
+    run = when_training(tmp_path, 12)
+    send(process.pid, number)
+    said = finish(process, 128 + number)
+    assert "after step" in said
+    assert run.status()["status"] == "interrupted"
+    finish(start(tmp_path, MMX, "resume", str(run.path)))
+    require_same(run, whole)
+
+
+def test_a_killed_process_ends_the_run_which_goes_on(tmp_path, whole):
+    process = start(tmp_path, MMX, "train", *LINE, *RANDOM, *SLOW, "processes=2")
+    run = when_training(tmp_path, 12)
+    (follower,) = list_followers(process.pid)
+    os.kill(follower, signal.SIGKILL)
+    said = finish(process, 1)
+    assert "rank 1 of 2 processes was killed by SIGKILL" in said
+    assert f"mmx resume {run.path}" in said.replace("\n", " ")
+    assert run.status()["status"] == "failed"
+    finish(start(tmp_path, MMX, "resume", str(run.path)))
+    require_same(run, whole)
+
+
+def test_a_killed_leader_leaves_no_process_and_no_file(tmp_path):
+    (tmp_path / "tmp").mkdir()
+    os.environ["TMPDIR"], before = str(tmp_path / "tmp"), os.environ.get("TMPDIR")
+    try:
+        process = start(tmp_path, MMX, "train", *LINE, *SLOW, "processes=2")
+    finally:
+        os.environ.pop("TMPDIR") if before is None else os.environ.update(TMPDIR=before)
+    when_training(tmp_path, 4)
+    (follower,) = list_followers(process.pid)
+    process.kill()
+    finish(process, -signal.SIGKILL)
+    for _ in range(500):
+        if not Path(f"/proc/{follower}").exists() and not list((tmp_path / "tmp").iterdir()):
+            return
+        time.sleep(0.02)
+    raise AssertionError("the other process goes on, or has left its copy")
+
+
+def test_torchrun_lets_its_processes_go_where_nothing_runs(tmp_path):
+    command = [*TORCHRUN[:3], *TORCHRUN_WORDS, *TORCHRUN[3:]]
+    process = start(tmp_path, command, "train", *LINE, "--dry-run")
+    finish(process)
+    said = finish(start(tmp_path, command, "train", "-m", *LINE, "seed=1,2"), 1)
+    assert "torchrun starts the processes of one run" in said
+    assert not (tmp_path / "outputs/runs").exists()
+
+
+def test_the_manifest_says_how_many_threads_each_has(whole):
+    assert json.loads((whole.path / "manifest.json").read_text())["machine"]["threads"] == 1
