@@ -239,6 +239,9 @@ def check_space(
         raise ConfigError(
             [Problem("transfer=auto", reason, type_this="transfer=parameter,feature")]
         )
+    if (size := found[0].experiment.settings.processes) > 1:
+        reason = "divides one training, and the trials of a search run side by side"
+        raise ConfigError([Problem(f"processes={size}", reason, type_this=f"jobs={size}")])
     return found
 
 

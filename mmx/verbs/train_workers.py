@@ -54,7 +54,8 @@ def plan_sweep_workers(found: Sequence[Job], keys: Sequence[str]) -> WorkerPlan:
     threads = {job.experiment.trainer.threads for job in found}
     given = max((each for each in threads if each is not None), default=None)
     cuda = any(choose_device(job.experiment.settings.device).type == "cuda" for job in found)
-    return plan_workers(jobs, len(set(keys)), given, cuda=cuda)
+    size = max(job.experiment.settings.processes for job in found)
+    return plan_workers(jobs, len(set(keys)), given, cuda=cuda, size=size)
 
 
 def find_jobs(found: Sequence[Job]) -> Jobs:

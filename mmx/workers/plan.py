@@ -34,7 +34,8 @@ class WorkerPlan:
         """Return how many jobs run at the same time, why, and with what, for people."""
         text = f"{self.processes} at the same time ({self.why})"
         if self.gpus:
-            return f"{text}, a GPU each"
+            each = self.gpus[0].count(",") + 1
+            return f"{text}, {'a GPU' if each == 1 else f'{each} GPUs'} each"
         if self.threads is None:
             return text
         return f"{text}, {self.threads} {'thread' if self.threads == 1 else 'threads'} each"
@@ -49,7 +50,7 @@ class WorkerPlan:
 
 
 def plan_workers(
-    jobs: Literal["auto"] | int, count: int, threads: int | None, *, cuda: bool
+    jobs: Literal["auto"] | int, count: int, threads: int | None, *, cuda: bool, size: int = 1
 ) -> WorkerPlan:
     """Return how a number of jobs is run.
 
@@ -62,11 +63,12 @@ def plan_workers(
         count: The number of jobs of the sweep.
         threads: The CPU threads that the config gives to each; None if it does not say.
         cuda: Whether they compute on GPUs, if there are any.
+        size: The number of processes of each.
 
     Raises:
         UsageError: ``MMX_JOBS`` is no number.
     """
-    gpus = list_gpus() if cuda else []
+    gpus = _group_gpus(list_gpus() if cuda else [], size)
     cores = count_cores()
     if threads is None and (given := os.environ.get("OMP_NUM_THREADS", "")).isdecimal():
         threads = max(1, int(given))
@@ -74,11 +76,12 @@ def plan_workers(
     if jobs == "auto" and usual is not None:
         processes, why = min(usual, count), f"MMX_JOBS={usual}"
     elif jobs == "auto":
-        processes, why = _choose_processes(count, cores // (threads or 1), gpus)
+        processes, why = _choose_processes(count, cores // (threads or 1), gpus, size)
     else:
         processes, why = min(jobs, count), f"jobs={jobs}"
     if processes <= 1:
         return WorkerPlan(1, threads, why=why)
+    # Of a job with several processes these are the threads of all, which it divides.
     placed = tuple(gpus[index % len(gpus)] for index in range(processes)) if gpus else ()
     return WorkerPlan(processes, threads or max(1, cores // processes), placed, why)
 
@@ -93,13 +96,27 @@ def _read_usual_jobs() -> int | None:
     return int(given)
 
 
-def _choose_processes(count: int, places: int, gpus: Sequence[str]) -> tuple[int, str]:
-    """Return how many jobs run at the same time, and what decided it."""
+def _group_gpus(gpus: Sequence[str], size: int) -> list[str]:
+    """Return what each job sees: as many GPUs as it has processes, if there are so many."""
+    return [",".join(gpus[at : at + size]) for at in range(0, len(gpus) - size + 1, size)]
+
+
+def _choose_processes(count: int, threads: int, gpus: Sequence[str], size: int) -> tuple[int, str]:
+    """Return how many jobs run at the same time, and what decided it.
+
+    Args:
+        count: The number of jobs.
+        threads: How many threads of a process the cores are enough for.
+        gpus: What each of the jobs that GPUs are enough for sees.
+        size: The number of processes of each.
+    """
+    places = threads // size
     if gpus:
-        return min(count, len(gpus)), f"{len(gpus)} GPUs" if len(gpus) > 1 else "one GPU"
+        there = len(gpus) * size
+        return min(count, len(gpus)), f"{there} GPUs" if there > 1 else "one GPU"
     free = find_free_memory()
-    room = count if free is None else max(1, free // JOB_BYTES)
+    room = count if free is None else max(1, free // (JOB_BYTES * size))
     found = max(1, min(count, places, room))
     if found < min(count, places):
         return found, f"{(free or 0) / 1e9:.0f} GB of free memory"
-    return found, f"{max(1, places)} cores" if count > places else f"{count} jobs"
+    return found, f"{max(1, threads)} cores" if count > places else f"{count} jobs"

@@ -59,6 +59,18 @@ def test_each_gpu_has_a_job_and_several_where_asked_for() -> None:
     assert plan_workers("auto", 1, None, cuda=True).processes == 1
 
 
+def test_a_job_of_several_processes_takes_as_many_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = plan_workers("auto", 100, None, cuda=False, size=2)
+    assert (found.processes, found.threads) == (4, 2)  # of both of its processes together
+    assert plan_workers("auto", 100, 2, cuda=False, size=2).processes == 2
+    monkeypatch.setattr(plan, "list_gpus", lambda: ["0", "1", "2", "3", "4"])
+    found = plan_workers("auto", 100, None, cuda=True, size=2)
+    assert found == WorkerPlan(2, 4, ("0,1", "2,3"), "4 GPUs")
+    assert "2 GPUs each" in found.describe()
+    monkeypatch.setattr(plan, "find_free_memory", lambda: 6 * 10**9)
+    assert plan_workers("auto", 100, None, cuda=False, size=2).processes == 2
+
+
 def test_the_environment_sets_what_auto_means(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MMX_JOBS", "2")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
