@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmx.modalities.masking import is_known_full
+from mmx.processes import current_group
 
 OVER = (0, 2, 3)  # the axes of a map (B, C, T, F) that statistics are taken over
 
@@ -18,7 +19,12 @@ class MaskedBatchNorm(nn.BatchNorm2d):
     It is for maps of sequences, such as log-mel spectrograms. With plain batch norm, the longest
     sound of a batch would change the activations of all other sounds and the running statistics,
     through the padding that it causes. In evaluation this is plain batch norm.
+
+    Attributes:
+        spans_processes: It adds up what it computes with a mask over the processes of a run.
     """
+
+    spans_processes = True
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Normalise.
@@ -35,7 +41,7 @@ class MaskedBatchNorm(nn.BatchNorm2d):
         # float32, so that autocast does not sum over frames in half precision.
         valid = mask[:, None, :, None].to(torch.float32)  # (B, 1, T, 1)
         count = mask.sum() * x.shape[3]
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or current_group().shares_step:
             return self._compose(x, valid, count)
         known = None if is_known_full(mask) else valid
         out, mean, variance = _MaskedNorm.apply(x, self.weight, self.bias, known, count, self.eps)
@@ -44,10 +50,12 @@ class MaskedBatchNorm(nn.BatchNorm2d):
         return normed
 
     def _compose(self, x: Tensor, valid: Tensor, count: Tensor) -> Tensor:
-        """Return the same of operators that torch's compiler can join."""
-        mean = (x * valid).sum(OVER) / count  # (C,)
+        """Return the same of operators that torch's compiler can join, or over processes."""
+        add = current_group().add_statistic  # over processes that share a batch, if they do
+        count = add(count)
+        mean = add((x * valid).sum(OVER)) / count  # (C,)
         centred = x - mean[:, None, None]
-        variance = (centred * valid).square().sum(OVER) / count
+        variance = add((centred * valid).square().sum(OVER)) / count
         self._track(mean.detach(), variance.detach() * count / (count - 1).clamp(min=1))
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return centred * scale[:, None, None] + self.bias[:, None, None]

@@ -19,6 +19,7 @@ def find_process_misfits(built: Built) -> Iterator[Problem]:
     or counts what its own rows lose, would be another problem with each number of processes.
     """
     size = 1 if built.settings is None else built.settings.processes
+    yield from _check_sync(built, size)
     if size == 1:
         return
     alone = f"and each of {size} processes sees its share alone"
@@ -34,6 +35,19 @@ def find_process_misfits(built: Built) -> Iterator[Problem]:
     elif transfer is not None and transfer.needs == "rows":
         reason = f"trains two tasks at once, and processes={size} divides the batches of one"
         yield Problem(f"transfer={variant(type(transfer))}", reason, type_this=ALONE)
+
+
+def _check_sync(built: Built, size: int) -> Iterator[Problem]:
+    """Check that batch norm can see the rows of all processes, where it is asked to."""
+    if built.trainer is None or built.settings is None or not built.trainer.sync_batch_norm:
+        return
+    given = "trainer.sync_batch_norm=true"
+    if size == 1:
+        reason = "there is one process, and its batch norm sees all rows"
+        yield Problem(given, reason, type_this="trainer.sync_batch_norm=false   (or processes=2)")
+    elif built.settings.compile:
+        reason = "compiled layers do not wait for those of other processes"
+        yield Problem(given, reason, type_this="compile=false")
 
 
 def _list_comparing(built: Built) -> Iterator[tuple[str, str]]:

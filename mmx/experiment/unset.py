@@ -23,7 +23,11 @@ def drop_unset(config: ConfigNode, built: Built) -> ConfigNode:
         for role, task in built.tasks.items()
         if isinstance(node := config.get(role), dict)
     }
-    if config.get("processes") == 1:  # runs from before there could be several say nothing of them
+    # Runs from before there could be several processes say nothing of them.
+    if config.get("processes") == 1:
         config = {key: value for key, value in config.items() if key != "processes"}
+    if isinstance(trainer := config.get("trainer"), dict) and not trainer.get("sync_batch_norm"):
+        trainer = {key: value for key, value in trainer.items() if key != "sync_batch_norm"}
+        config = {**config, "trainer": trainer}
     # Without a metric the usual one counts, as in runs from before there was a choice.
     return {k: v for k, v in {**config, **kept}.items() if v or k not in LEFT_OUT}

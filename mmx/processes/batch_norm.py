@@ -1,9 +1,23 @@
-"""Batch norm in several processes: running statistics, and statistics over the whole step."""
+"""Batch norm in several processes: running statistics, and statistics over all of a batch.
+
+``trainer.sync_batch_norm=true`` gives mean and variance over the shares of all processes, on CPUs
+too, which ``torch.nn.SyncBatchNorm`` does not serve. The gradient passes through both, so that a
+step is that of one process with the whole batch, up to rounding.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmx.errors import ProcessError
 
 
 def list_statistics(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
@@ -16,3 +30,91 @@ def list_statistics(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
             statistics += [each for each in pair if each is not None]
             counters += [each for each in (module.num_batches_tracked,) if each is not None]
     return statistics, counters
+
+
+class _Sum(torch.autograd.Function):
+    """The sum of a tensor over the processes; so is its gradient, since each loss reads the sum."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        """Add up the values."""
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        """Add up the gradients."""
+        total = gradients[0].contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+
+def sum_over_processes(tensor: Tensor) -> Tensor:
+    """Return a tensor's sum over the processes, through which gradients pass."""
+    total: Tensor = _Sum.apply(tensor)
+    return total
+
+
+def _normalize(module: _BatchNorm, group: Any, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Normalise ``(B, C, …)`` by the statistics of all processes; in evaluation as ever."""
+    masks = () if mask is None else (mask,)
+    if masks or not (module.training and group.shares_step):
+        return type(module).forward(module, x, *masks)
+    axes = [axis for axis in range(x.ndim) if axis != 1]
+    shape = [1, -1, *[1] * (x.ndim - 2)]
+    wide = x.float()  # autocast does not add up in half precision either
+    count = sum_over_processes(wide.new_tensor(x.numel() / x.shape[1]))
+    mean = sum_over_processes(wide.sum(axes)) / count
+    centred = wide - mean.view(shape)
+    variance = sum_over_processes(centred.square().sum(axes)) / count
+    _track(module, mean.detach(), variance.detach() * count / (count - 1).clamp(min=1))
+    normed = centred * torch.rsqrt(variance + module.eps).view(shape)
+    if module.affine:
+        normed = normed * module.weight.view(shape) + module.bias.view(shape)
+    return normed.to(x.dtype)
+
+
+@torch.no_grad()
+def _track(module: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
+    """Move the running statistics towards those of the batch."""
+    if module.running_mean is None or module.running_var is None:
+        return
+    momentum = module.momentum
+    if module.num_batches_tracked is not None:
+        module.num_batches_tracked.add_(1)
+        if momentum is None:  # the mean over all batches
+            momentum = 1 / int(module.num_batches_tracked)
+    if momentum is not None:
+        module.running_mean.lerp_(mean, momentum)
+        module.running_var.lerp_(variance, momentum)
+
+
+@contextmanager
+def synchronised(model: nn.Module, group: Any) -> Iterator[None]:
+    """Let batch norms see the shares of all processes inside the block.
+
+    One that takes a mask adds up its statistics by itself (``spans_processes``).
+
+    Args:
+        model: The model.
+        group: Its processes; ``shares_step`` says whether all of them take part in this step.
+
+    Raises:
+        ProcessError: A batch norm computes in a way of its own.
+    """
+    norms = [each for each in model.modules() if isinstance(each, _BatchNorm)]
+    for module in norms:
+        own = type(module).forward is not _BatchNorm.forward
+        if own and not getattr(module, "spans_processes", False):
+            raise ProcessError(
+                f"{type(module).__name__} has statistics of its own, of its process's rows alone",
+                tip="trainer.sync_batch_norm=false",
+            )
+    for module in norms:
+        module.forward = partial(_normalize, module, group)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for module in norms:
+            del module.forward

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -31,11 +32,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from mmx.errors import ProcessError
-from mmx.processes.batch_norm import list_statistics
-from mmx.processes.shares import Rows, count_rows, divide_rows
+from mmx.processes.batch_norm import list_statistics, sum_over_processes, synchronised
+from mmx.processes.shares import Rows, divide_step
 
 T = TypeVar("T")
 
+CONNECTION = re.compile("gloo|NCCL", re.IGNORECASE)
+"""What torch's errors of a connection name."""
 BUCKET = 2**24
 """Most numbers that are sent at once: a copy of them is made."""
 
@@ -46,10 +49,12 @@ class Group:
     Attributes:
         rank: The number of this process, from 0.
         size: The number of processes.
+        shares_step: Whether all of them compute the batch norms of this step together.
     """
 
     rank = 0
     size = 1
+    shares_step = False
 
     @property
     def stream(self) -> tuple[str | int, ...]:
@@ -57,8 +62,25 @@ class Group:
         return ("rank", self.rank) if self.rank else ()
 
     def share(self, batches: Sequence[Rows]) -> list[Rows]:
-        """Return this process's share of each batch of a step, without empty ones."""
+        """Return this process's share of each batch of a step, without empty ones.
+
+        The step that is asked for last is the one that is taken next.
+        """
         return list(batches)
+
+    def add_statistic(self, value: Tensor) -> Tensor:
+        """Return a sum over a batch's rows as the batch norms of this step need it."""
+        return value
+
+    @contextmanager
+    def synchronise(self, model: nn.Module, kind: Callable[[Rows], object]) -> Iterator[None]:
+        """Let batch norms see all rows of a batch inside the block.
+
+        Args:
+            model: The model.
+            kind: Which layers a share needs: its modalities.
+        """
+        yield
 
     def add_up(
         self, model: nn.Module, loss: Tensor, penalties: list[Tensor], batches: Sequence[Rows]
@@ -114,6 +136,8 @@ class Ranks(Group):
 
     def __init__(self, rank: int, size: int, explain: Callable[[Exception], Exception]) -> None:
         self.rank, self.size, self._explain = rank, size, explain
+        self._kind: Callable[[Rows], object] | None = None
+        self.shares_step = False
 
     @contextmanager
     def _connected(self) -> Iterator[None]:
@@ -124,8 +148,27 @@ class Ranks(Group):
 
     def share(self, batches: Sequence[Rows]) -> list[Rows]:
         """Return this process's share of each batch."""
-        own = [divide_rows(rows, self.size)[self.rank] for rows in batches]
-        return [rows for rows in own if len(rows)]
+        shares = divide_step(batches, self.size, self._kind)
+        self.shares_step = self._kind is not None and all(len(rows) for rows in shares[-1])
+        return [rows for rows in shares[self.rank] if len(rows)]
+
+    def add_statistic(self, value: Tensor) -> Tensor:
+        """Return the sum over the processes, where they share a step and its batch norms."""
+        return sum_over_processes(value) if self.shares_step else value
+
+    @contextmanager
+    def synchronise(self, model: nn.Module, kind: Callable[[Rows], object]) -> Iterator[None]:
+        """Compute the statistics of all processes."""
+        self._kind = kind
+        try:
+            with synchronised(model, self):
+                yield
+        except RuntimeError as error:
+            if CONNECTION.search(str(error)):  # within a layer, or its backward pass
+                raise self._explain(error) from error
+            raise
+        finally:
+            self._kind, self.shares_step = None, False
 
     def add_up(
         self, model: nn.Module, loss: Tensor, penalties: list[Tensor], batches: Sequence[Rows]
@@ -136,7 +179,8 @@ class Ranks(Group):
         penalty = torch.zeros((), device=loss.device)
         for each in penalties:
             penalty += each
-        counts = count_rows(batches, self.size)
+        shares = divide_step(batches, self.size, self._kind)
+        counts = [sum(map(len, each)) for each in shares]
         statistics, counters = list_statistics(model)
         for each in statistics:
             each.mul_(counts[self.rank] / sum(counts))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,21 @@ def divide_rows(rows: Rows, size: int) -> list[Rows]:
     return [*np.array_split(rows, used), *[rows[:0]] * (size - used)]
 
 
-def count_rows(batches: Sequence[Rows], size: int) -> list[int]:
-    """Return how many rows of a step's batches each process takes."""
-    shares = [divide_rows(rows, size) for rows in batches]
-    return [sum(len(each[rank]) for each in shares) for rank in range(size)]
+def divide_step(
+    batches: Sequence[Rows], size: int, kind: Callable[[Rows], object] | None = None
+) -> list[list[Rows]]:
+    """Return the shares of a step's batches that each process takes, empty ones among them.
+
+    Args:
+        batches: The batches.
+        size: The number of processes.
+        kind: What a share has, such as its modalities, where all processes need shares of one kind
+            since they compute each layer together. Where they are not, the first takes all rows.
+    """
+    divided = [divide_rows(rows, size) for rows in batches]
+    if kind is not None and any(
+        not all(len(share) for share in shares) or len({kind(share) for share in shares}) > 1
+        for shares in divided
+    ):
+        divided = [[rows, *[rows[:0]] * (size - 1)] for rows in batches]
+    return [[shares[rank] for shares in divided] for rank in range(size)]

@@ -153,6 +153,10 @@ class Data:
         """Return which of the rows have a modality."""
         return self.views[name].column.present[rows]
 
+    def find_inputs(self, rows: Rows) -> frozenset[str]:
+        """Return the modalities that any of the rows have."""
+        return frozenset(name for name in self.views if self.present(name, rows).any())
+
     def find_complete(self, rows: Rows) -> Rows:
         """Return the rows that have every modality."""
         return rows[np.all([view.column.present[rows] for view in self.views.values()], axis=0)]

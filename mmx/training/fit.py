@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from typing import Any
 
@@ -60,7 +61,7 @@ def fit(
         MemoryExceededError: The device has too little memory for this batch size.
         Interrupted: A signal asked to stop; the state is saved.
     """
-    with set_encoders_aside(loss_of.model, loss_of.data.extracted):
+    with set_encoders_aside(loss_of.model, loss_of.data.extracted), synchronise(loss_of, recipe):
         run = _Run(loss_of, start, recipe, listen)
         first = run.progress.epochs
         try:
@@ -71,6 +72,13 @@ def fit(
         except torch.cuda.OutOfMemoryError as error:
             raise out_of_memory_error(recipe, "CUDA") from error
         return run.finish()
+
+
+def synchronise(loss_of: BatchLoss, recipe: Recipe) -> AbstractContextManager[None]:
+    """Return a block in which batch norms see all rows of a batch, where the config asks for it."""
+    if not recipe.trainer.sync_batch_norm:
+        return nullcontext()
+    return current_group().synchronise(loss_of.model, loss_of.data.find_inputs)
 
 
 def count_steps_per_epoch(rows: Rows, trainer: Trainer) -> int:
@@ -181,14 +189,15 @@ class _Run:
         # A run that resumes within an epoch draws the same order and skips the steps taken.
         done = self.progress.step - epoch * self.steps_per_epoch
         batches = make_batches(order, size, accumulate)[done * accumulate :]
+        groups = [batches[at : at + accumulate] for at in range(0, len(batches), accumulate)]
         self.mark, self.samples = time.perf_counter(), 0
-        stored = self.data.batches(self.group.share(batches))
+        share = self.group.share
+        stored = self.data.batches([rows for group in groups for rows in share(group)])
         joint: JointLosses = iter(())
         if recipe.joint is not None:
             joint = recipe.joint.losses(self.progress.step, self.steps_per_epoch - done)
-        for first in range(0, len(batches), accumulate):
-            group = batches[first : first + accumulate]
-            yield group, [next(stored) for _ in self.group.share(group)], joint
+        for group in groups:
+            yield group, [next(stored) for _ in share(group)], joint
 
     def _parameter_names(self) -> list[str]:
         return [name for name, _ in self.model.named_parameters()]

@@ -31,6 +31,7 @@ class Trainer:
         resident: Keep decoded data on the device: ``auto`` (if it fits), always or never.
         workers: Processes that decode data that are not resident.
         checkpoint_seconds: Seconds of training between two saves.
+        sync_batch_norm: Whether batch norm sees the rows of all processes of a run.
         threads: CPU threads; None for torch's own choice.
     """
 
@@ -45,6 +46,7 @@ class Trainer:
     resident: Literal["auto"] | bool = "auto"
     workers: Annotated[int, Field(ge=0, le=4_096)] = 2
     checkpoint_seconds: Annotated[float, Field(ge=0, le=1e9)] = 10.0
+    sync_batch_norm: bool = False
     threads: Annotated[int, Field(ge=1, le=4_096)] | None = None
 
     def of(self, role: Role) -> Trainer:

@@ -52,3 +52,19 @@ def test_one_process_is_what_runs_were_before_there_could_be_several(made: Assem
     assert made("processes=1").fingerprint == one.fingerprint != two.fingerprint
     assert two.config["processes"] == 2
     assert assemble(two.config).fingerprint == two.fingerprint
+
+
+def test_batch_norm_over_processes_needs_several(made: Assemble) -> None:
+    with pytest.raises(ConfigError) as caught:
+        made("trainer.sync_batch_norm=true")
+    tip = "trainer.sync_batch_norm=false   (or processes=2)"
+    check_refusals(
+        caught.value.problems, [Refusal("trainer.sync_batch_norm=true", (), type_this=tip)]
+    )
+    with pytest.raises(ConfigError) as caught:
+        made("trainer.sync_batch_norm=true", "processes=2", "compile=true")
+    (problem,) = caught.value.problems
+    assert problem.type_this == "compile=false"
+    several = made("trainer.sync_batch_norm=true", "processes=2")
+    assert several.config["trainer"]["sync_batch_norm"] is True
+    assert "sync_batch_norm" not in made("processes=2").config["trainer"]

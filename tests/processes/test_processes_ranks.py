@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +150,28 @@ def test_two_processes_train_as_one_does(tmp_path):
     assert two.config()["processes"] == 2
     assert "processes" not in one.config()
     assert one.manifest().fingerprint != two.manifest().fingerprint
+
+
+def test_batch_norm_over_both_processes_is_that_of_one(tmp_path):
+    # Pictures with plain batch norms, sounds with masked ones.
+    line = ["source=none", "target=digits_av", "target.image.crop=0", "control=none"]
+    line += ["trainer.epochs=3", "trainer.batch_size=33", "precision=fp32", "device=cpu"]
+    runs = []
+    for count, words in (
+        (1, ["processes=1"]),
+        (2, ["processes=2", "trainer.sync_batch_norm=true"]),
+    ):
+        folder = tmp_path / str(count)
+        finish(start(folder, MMX, "train", *line, *words))
+        runs.append(find_run(folder))
+    one, two = runs
+    ours, theirs = weights(one), weights(two)
+    assert any("running_var" in name for name in ours)
+    for name, tensor in ours.items():
+        # A bias before a batch norm has a gradient of rounding alone, which AdamW makes a step of.
+        torch.testing.assert_close(theirs[name], tensor, atol=1e-3, rtol=1e-3)
+    for mine, yours in zip(curves(one), curves(two), strict=True):
+        assert mine["value"] == pytest.approx(yours["value"], abs=1e-5)
 
 
 def test_torchrun_gives_the_same_bits(tmp_path, whole):

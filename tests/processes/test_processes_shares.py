@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mmx.processes.shares import count_rows, divide_rows
+from mmx.processes.shares import divide_rows, divide_step
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
@@ -20,6 +20,23 @@ def test_shares_are_all_rows_in_their_order_and_none_is_a_single_row(count, size
     assert max(used) - min(used) <= 1
 
 
-def test_rows_of_a_step_are_counted_over_its_batches():
-    batches = [np.arange(7), np.arange(3)]
-    assert count_rows(batches, 2) == [4 + 3, 3 + 0]
+def test_a_step_is_divided_batch_by_batch():
+    batches = [np.arange(7), np.arange(10, 13)]
+    first, second = divide_step(batches, 2)
+    assert [rows.tolist() for rows in first] == [[0, 1, 2, 3], [10, 11, 12]]
+    assert [rows.tolist() for rows in second] == [[4, 5, 6], []]
+
+
+@pytest.mark.parametrize(
+    ("batches", "kind"),
+    [
+        ([np.arange(8), np.arange(3)], lambda rows: "any"),  # a share would be empty
+        ([np.arange(8), np.arange(8)], lambda rows: 7 in rows),  # a share has what another lacks
+    ],
+)
+def test_the_first_takes_all_where_shares_are_not_of_one_kind(batches, kind):
+    first, second = divide_step(batches, 2, kind)
+    assert [len(rows) for rows in first] == [len(rows) for rows in batches]
+    assert [len(rows) for rows in second] == [0, 0]
+    even = [np.arange(8)]
+    assert [len(each[0]) for each in divide_step(even, 2, len)] == [4, 4]

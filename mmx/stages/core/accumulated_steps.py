@@ -24,7 +24,8 @@ def explain_accumulation(
         rows: Number of training rows of the target.
     """
     size, accumulate = experiment.trainer.batch_size, experiment.trainer.accumulate
-    if experiment.settings.processes > 1 and _normalizes_by_batch(model, start):
+    divided = experiment.settings.processes > 1 and not experiment.trainer.sync_batch_norm
+    if divided and _normalizes_by_batch(model, start):
         return (_explain_shares(experiment.settings.processes, min(size, rows)),)
     if accumulate == 1 or rows <= size:
         return ()
@@ -53,7 +54,7 @@ def _explain_shares(processes: int, size: int) -> str:
     return (
         f"processes={processes}: batch normalisation looks at the {size // processes} rows of a "
         f"process at a time, not at the {size} of a batch; its running statistics are the mean "
-        "over processes"
+        "over processes; trainer.sync_batch_norm=true shows it the batch"
     )
 
 
