@@ -186,7 +186,7 @@ class Ranks(Group):
             each.mul_(counts[self.rank] / sum(counts))
         gradients = [each.grad for each in trainable if each.grad is not None]
         self._sum([*gradients, *statistics, loss, penalty])
-        if 0 in counts:  # a process without rows has counted no batch
+        if not all(len(rows) for rows in shares[-1]):  # a process has not seen every batch
             for each in counters:
                 self._from_first(each)
         penalties[:] = [penalty] if penalties else []
