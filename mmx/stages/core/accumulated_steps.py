@@ -1,4 +1,4 @@
-"""In what accumulated steps differ from steps of one larger batch."""
+"""In what steps that are accumulated, or divided, differ from steps of one batch."""
 
 from __future__ import annotations
 
@@ -24,9 +24,6 @@ def explain_accumulation(
         rows: Number of training rows of the target.
     """
     size, accumulate = experiment.trainer.batch_size, experiment.trainer.accumulate
-    divided = experiment.settings.processes > 1 and not experiment.trainer.sync_batch_norm
-    if divided and _normalizes_by_batch(model, start):
-        return (_explain_shares(experiment.settings.processes, min(size, rows)),)
     if accumulate == 1 or rows <= size:
         return ()
     seeing = [
@@ -49,12 +46,14 @@ def explain_accumulation(
     )
 
 
-def _explain_shares(processes: int, size: int) -> str:
-    """Return what batch norm sees where a batch is divided; nothing else that does is allowed."""
+def explain_shares(experiment: Experiment, model: MultimodalModel, start: Start) -> tuple[str, ...]:
+    """Return a note where batch norm sees the share of a process; what else would is refused."""
+    size, count = experiment.trainer.batch_size, experiment.settings.processes
+    if count == 1 or experiment.trainer.sync_batch_norm or not _normalizes_by_batch(model, start):
+        return ()
     return (
-        f"processes={processes}: batch normalisation looks at the {size // processes} rows of a "
-        f"process at a time, not at the {size} of a batch; its running statistics are the mean "
-        "over processes; trainer.sync_batch_norm=true shows it the batch"
+        f"processes={count}: batch normalisation looks at the {size // count} rows of a process at "
+        f"a time, and not at the {size} of a batch, as with trainer.sync_batch_norm=true",
     )
 
 

@@ -6,7 +6,7 @@ from mmx.evaluation.metrics import RETRIEVAL, make_score
 from mmx.experiment import Experiment
 from mmx.model import MultimodalModel
 from mmx.stage_id import Role
-from mmx.stages.core.accumulated_steps import explain_accumulation
+from mmx.stages.core.accumulated_steps import explain_accumulation, explain_shares
 from mmx.stages.core.joint_model import make_joint_loss
 from mmx.stages.core.validate import Validator
 from mmx.stages.phases.base import Notes, StageState
@@ -57,7 +57,9 @@ def make_recipe(state: StageState, data: Data) -> tuple[Recipe, Notes]:
     )
     if stage.id.role is not Role.TARGET:
         return recipe, ()
-    return recipe, explain_accumulation(experiment, model, prepared.start, len(data.rows("train")))
+    shares = explain_shares(experiment, model, prepared.start)
+    steps = explain_accumulation(experiment, model, prepared.start, len(data.rows("train")))
+    return recipe, (*shares, *steps)
 
 
 def _compile(experiment: Experiment, model: MultimodalModel) -> None:
