@@ -59,7 +59,7 @@ def start(folder: Path, command: list[str], *words: str) -> subprocess.Popen[str
 def finish(process: subprocess.Popen[str], code: int = 0) -> str:
     """Return what a process has said on stderr."""
     try:
-        _, said = process.communicate(timeout=300)
+        _, said = process.communicate(timeout=900)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         raise
