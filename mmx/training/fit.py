@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from typing import Any
 
@@ -61,7 +60,10 @@ def fit(
         MemoryExceededError: The device has too little memory for this batch size.
         Interrupted: A signal asked to stop; the state is saved.
     """
-    with set_encoders_aside(loss_of.model, loss_of.data.extracted), synchronise(loss_of, recipe):
+    with (
+        set_encoders_aside(loss_of.model, loss_of.data.extracted),
+        loss_of.share_norms(over_processes=recipe.trainer.sync_batch_norm),
+    ):
         run = _Run(loss_of, start, recipe, listen)
         first = run.progress.epochs
         try:
@@ -72,13 +74,6 @@ def fit(
         except torch.cuda.OutOfMemoryError as error:
             raise out_of_memory_error(recipe, "CUDA") from error
         return run.finish()
-
-
-def synchronise(loss_of: BatchLoss, recipe: Recipe) -> AbstractContextManager[None]:
-    """Return a block in which batch norms see all rows of a batch, where the config asks for it."""
-    if not recipe.trainer.sync_batch_norm:
-        return nullcontext()
-    return current_group().synchronise(loss_of.model, loss_of.data.find_inputs)
 
 
 def count_steps_per_epoch(rows: Rows, trainer: Trainer) -> int:

@@ -6,6 +6,7 @@ Shape legend: ``B`` batch, ``C`` outputs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -55,6 +56,12 @@ class BatchLoss:
             labels = self.data.target.cpu().numpy()[rows]
             rows = self.balance.draw(rows, labels, make_generator(seed, draws, "draw", epoch))
         return permute(rows, seed, draws, "order", epoch)
+
+    def share_norms(self, *, over_processes: bool) -> AbstractContextManager[None]:
+        """Return a block in which batch norms see all rows of a batch, if they are to."""
+        if not over_processes:
+            return nullcontext()
+        return current_group().synchronise(self.model, self.data.find_inputs)
 
     def find_step_rows(self, batches: Sequence[Rows]) -> StepRows | None:
         """Return the rows of a step; None if it is one batch, which needs no other rows."""
