@@ -17,16 +17,35 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)", re.IGN
 FORMULA = re.compile("'*([\t\r\n]|\\s*[=+\\-@＝＋－＠])")
 """The beginning of a cell that a spreadsheet would run, with or without apostrophes before it."""
 
+END = "\r\n"
+"""The end of a line of the writer's."""
+
 
 def format_csv(rows: Iterable[Sequence[object]]) -> str:
     """Return rows as CSV, one line each; None is an empty cell."""
-    lines = []
-    for row in rows:
-        line = io.StringIO(newline="")
-        # With another end of line, a bare carriage return in a cell would not be quoted.
-        csv.writer(line, lineterminator="\r\n").writerow([escape_cell(cell) for cell in row])
-        lines.append(line.getvalue().removesuffix("\r\n") + "\n")
-    return "".join(lines)
+    escaped = [
+        [
+            # Most cells are empty, whole, or begin with a letter or a digit: no call for them.
+            cell
+            if not cell
+            or type(cell) is int
+            or (type(cell) is str and cell[0].isalnum() and cell.isascii())
+            else escape_cell(cell)
+            for cell in row
+        ]
+        for row in rows
+    ]
+    text = _write(escaped)
+    if text.count(END) > len(escaped):  # some cell has such an end of line in it
+        return "".join(_write([row]).removesuffix(END) + "\n" for row in escaped)
+    return text.replace(END, "\n")
+
+
+def _write(rows: Sequence[Sequence[object]]) -> str:
+    file = io.StringIO(newline="")
+    # With another end of line, a bare carriage return in a cell would not be quoted.
+    csv.writer(file, lineterminator=END).writerows(rows)
+    return file.getvalue()
 
 
 def escape_cell(cell: object) -> object:

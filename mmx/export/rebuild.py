@@ -43,12 +43,13 @@ def rebuild(folder: Path, allow: Sequence[str] = ()) -> ExportGraph:
         allow: Packages besides mmx whose classes its config may name.
     """
     facts = json.loads((folder / SPECS).read_text(encoding="utf-8"))
-    specs = {name: spec_from_json(spec) for name, spec in facts["specs"].items()}
-    target = TargetFacts(**facts["target"]).as_target()
     config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
     # No data is read and nothing is kept; folders from before may name a tracker or callbacks.
     needed = {"data_dir": str(folder), "cache": "off"}
     experiment = assemble({**keep_model_keys(config), **needed}, allow)
+    # Only now are the modalities imported that know their specs.
+    specs = {name: spec_from_json(spec) for name, spec in facts["specs"].items()}
+    target = TargetFacts(**facts["target"]).as_target()
     model = make_model(experiment, Role.TARGET, specs, target, experiment.transfer)
     tensors = load_file(folder / TENSORS)
     attach(model, tensors, torch.device("cpu"))

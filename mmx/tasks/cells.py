@@ -18,6 +18,8 @@ def as_text(cell: Any, missing: frozenset[str]) -> str | None:
     Raises:
         TypeError: It has no representation as text; the message says what it is.
     """
+    if type(cell) is str and cell.isascii():  # most cells of most tables, without surrogates
+        return None if cell.strip() in missing else cell
     if cell is None or cell != cell:  # NaN is not itself
         return None
     # As CSV and JSON write the same values, so that a table can change its format.

@@ -61,6 +61,8 @@ def spell_number(text: str) -> str:
     """
     if text.isdecimal() or LEADING_ZERO.match(text):
         return text
+    if "." in text and "e" not in text and not text.endswith(".0") and repr(float(text)) == text:
+        return text  # the shortest spelling, as below, without the exact arithmetic
     try:
         number = Decimal(text)
     except InvalidOperation:

@@ -55,7 +55,7 @@ def as_list(cell: Any) -> list[Any] | None:
     """Return the list of numbers that a cell is, or that it is written as; None without one."""
     if isinstance(cell, list):
         return cell
-    if isinstance(cell, str) and cell.lstrip().startswith("["):
+    if isinstance(cell, str) and "[" in cell and cell.lstrip().startswith("["):
         try:
             items = json.loads(cell)
         except (ValueError, RecursionError):

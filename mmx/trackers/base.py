@@ -100,10 +100,12 @@ class OpenRun(ABC):
     Attributes:
         where: How to look at it: an address or a command.
         shown_running: Whether the tracker shows the run as one that goes on.
+        keeps: Whether what is written stays anywhere.
     """
 
     where: str = ""
     shown_running: bool = False
+    keeps: bool = True
 
     @abstractmethod
     def find_known(self) -> Collection[Key]:

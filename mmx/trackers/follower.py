@@ -116,6 +116,8 @@ def copy_run(
         How many points and endings it did not have yet, and how to look at the run there.
     """
     with tracker.open(run) as opened:
+        if not opened.keeps:
+            return 0, opened.where
         known = set(opened.find_known())
         new = [point for point in points if point.key not in known]
         if new:

@@ -70,7 +70,7 @@ class _OpenWandb(OpenRun):
         sent = f"wandb sync {folder}/wandb/offline-run-*-{run.key}"
         self.where = f"project {options.project}" if mode == "online" else sent
         if mode not in SENDING:
-            self.where = f"nowhere, as $WANDB_MODE is {mode}"
+            self.where, self.keeps = f"nowhere, as $WANDB_MODE is {mode}", mode != "disabled"
             return
         notes = [path for path in (self._notes, self._find_old_notes()) if path and path.exists()]
         if notes:

@@ -179,9 +179,9 @@ def readable(values: Tensor, target: Target) -> list[object]:
     An empty cell means that a row has no prediction.
     """
     if target.kind == "regression":
-        return [float(value) for value in values]
+        return values.tolist()
     if target.kind == "classes":
-        return [target.classes[int(value)] for value in values]
+        return [target.classes[int(value)] for value in values.tolist()]
     return [
         "|".join(n for n, there in zip(target.classes, row, strict=True) if there) or "[]"
         for row in values.tolist()

@@ -140,7 +140,8 @@ def test_what_was_sent_offline_is_not_taken_as_sent_online(run, monkeypatch):
 
 def test_nothing_is_noted_as_sent_where_nothing_is(run, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    _, where = copy_run(Wandb(), run, POINTS, Ending("done"))
+    count, where = copy_run(Wandb(), run, POINTS, Ending("done"))
+    assert count == 0
     assert where == "nowhere, as $WANDB_MODE is disabled"
     assert not [*tmp_path.glob("wandb/*.jsonl")]
     monkeypatch.setenv("WANDB_MODE", "dryrun")  # an old name of offline

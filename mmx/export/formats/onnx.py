@@ -22,6 +22,15 @@ ERRORS_ALONE = 3
 """The level of onnxruntime's log at which it is silent about everything else."""
 
 
+def measure_distances(one: Tensor, other: Tensor, p: float, mode: int | None) -> Tensor:
+    """Return the Euclidean distances ``(B, R)`` of rows ``(B, D)`` and ``(R, D)``; ``p`` is 2."""
+    return (one.unsqueeze(1) - other).square().sum(2).sqrt()
+
+
+WITHOUT_OPERATOR: dict[Any, Any] = {torch.ops.aten._cdist_forward.default: measure_distances}
+"""Operations of torch for which the exporter knows no operator, to what computes the same."""
+
+
 class Onnx(ExportFormat):
     """Written by torch's exporter from the traced graph, run by onnxruntime."""
 
@@ -45,7 +54,7 @@ class Onnx(ExportFormat):
         try:
             with torch.no_grad(), whole_recurrent_layers(), keep_exporters_quiet():
                 program: Any = torch.onnx.export(
-                    traced.program,
+                    traced.program.run_decompositions(WITHOUT_OPERATOR),
                     (),
                     dynamo=True,
                     verbose=False,

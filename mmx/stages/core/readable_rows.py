@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+import numpy as np
+
 from mmx.errors import DataError
 from mmx.experiment import Modalities
 from mmx.stages.core.context import Specs
 from mmx.tasks import TaskData
+from mmx.training.data import Rows
 
 ROW = re.compile(r"^row \d+: ")
 """The start of a message that names a row."""
@@ -38,14 +41,14 @@ def find_unreadable_rows(
     return found
 
 
-def find_empty_rows(
-    task: TaskData, modalities: Iterable[str], rows: Iterable[int]
-) -> dict[int, str]:
+def find_empty_rows(task: TaskData, modalities: Iterable[str], rows: Rows) -> dict[int, str]:
     """Return the rows that have none of the modalities, each with the reason in words."""
     names = sorted(modalities)
     reason = f"has no {' and no '.join(names)}"
-    columns = [task.columns[name] for name in names]
-    return {int(row): reason for row in rows if not any(column.present[row] for column in columns)}
+    some = np.zeros(len(rows), dtype=bool)
+    for name in names:
+        some |= task.columns[name].present[rows]
+    return dict.fromkeys(rows[~some].tolist(), reason)
 
 
 def find_lost_files(
@@ -53,10 +56,11 @@ def find_lost_files(
 ) -> dict[int, str]:
     """Return the rows that name a file which does not exist, and which."""
     found: dict[int, str] = {}
-    for row in rows:
+    some = [name for name in modalities if task.columns[name].lost]
+    for row in rows if some else ():
         lost = [
             f"{name}: {path} does not exist"
-            for name in modalities
+            for name in some
             if (path := task.columns[name].lost.get(int(row))) is not None
         ]
         if lost:
