@@ -19,7 +19,7 @@ from mmx.errors import Interrupted, MmxError
 from mmx.experiment import Experiment
 from mmx.experiment.config_fingerprint import list_places
 from mmx.experiment.followers import Followers
-from mmx.experiment.identify import record_identity, record_published
+from mmx.experiment.identify import find_used_packages, record_identity, record_published
 from mmx.json_object import Json
 from mmx.ranks.lead import find_threads, lead, require_processes
 from mmx.reports import report
@@ -78,7 +78,7 @@ def create(
         argv: The command line as it was typed; None for that of this process.
     """
     require_processes(experiment)
-    around = describe_surroundings()
+    around, used = describe_surroundings(), find_used_packages(experiment.config)
     machine = around.machine
     if experiment.trainer.threads is not None or experiment.settings.processes > 1:
         machine = machine.model_copy(update={"threads": find_threads(experiment)})
@@ -94,10 +94,13 @@ def create(
         identity=record_identity(experiment),
         published=record_published(experiment),
         places=list_places(experiment.config),
-        versions=around.versions,
+        versions={**around.versions, **{each.distribution: each.version for each in used}},
         machine=machine,
         code=around.code,
     )
+    if used:
+        packages = {each.package: each.distribution for each in used}
+        manifest = manifest.model_copy(update={"packages": packages})
     files = {
         ".hydra/overrides.yaml": dump_yaml(list(overrides), allow_unicode=False),
         ".hydra/choices.yaml": dump_yaml(choices, sort_keys=True, allow_unicode=False),

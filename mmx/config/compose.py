@@ -141,7 +141,7 @@ class ChosenOptions:
                 return compose(every)
             found = _read(tree, every, self.composed.launcher)
         problems = list(self.problems)
-        if UserConfigs.directories:  # otherwise every key is mmx's own, or of the command line
+        if UserConfigs.list_outside():  # otherwise every key is mmx's own, or of the command line
             own = {**_own_config(), "data_dir": str(find_data_directory())}
             problems += refuse_owners_keys(found.config, found.overrides, own)
         if problems:
@@ -191,7 +191,7 @@ def _only_own_files(overrides: Sequence[str]) -> bool:
 
     It need not be compared with mmx's own then, which would be composed for that alone.
     """
-    return not UserConfigs.directories and not any("hydra" in text for text in overrides)
+    return not UserConfigs.list_outside() and not any("hydra" in text for text in overrides)
 
 
 def _read_choices(node: Any) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Where in a user's own YAML a key stands that has a problem: the file, and the line."""
+"""Where in a YAML that is not mmx's own a key stands that has a problem: the file, and the line."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import yaml
 
 from mmx.config.composed import Composed
 from mmx.config.locate import find_options, read_text_or_empty
+from mmx.config.part_packages import list_part_directories
 from mmx.errors import Problem
 
 _PACKAGE = re.compile(r"^#\s*@package\s+(\S+)", re.MULTILINE)
@@ -43,19 +44,22 @@ def place_in_files(
         composed: The config.
         extra: The user's config directories.
     """
-    files = list(_list_files(composed, extra)) if problems and extra else []
+    folders = [*extra, *list_part_directories()]
+    files = list(_list_files(composed, extra, folders)) if problems and folders else []
     return [_place(problem, composed, files) for problem in problems]
 
 
-def _list_files(composed: Composed, extra: Sequence[Path]) -> Iterator[_File]:
-    """Yield the chosen options that are the user's files, those that win first."""
+def _list_files(
+    composed: Composed, extra: Sequence[Path], folders: Sequence[Path]
+) -> Iterator[_File]:
+    """Yield the chosen options that are files of the folders, those that win first."""
     # An experiment's keys replace those of the options that it chooses.
     for group in sorted(composed.choices, key=lambda group: group != "experiment"):
         options = find_options(group, extra)
         # The last of several experiments wins.
         for name in reversed(re.findall(r"[\w./+-]+", str(composed.choices[group]))):
             path = options.get(name.removesuffix(".yaml"))
-            if path is None or not any(path.is_relative_to(folder) for folder in extra):
+            if path is None or not any(path.is_relative_to(folder) for folder in folders):
                 continue
             text = read_text_or_empty(path)
             try:

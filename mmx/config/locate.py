@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from mmx.config.part_packages import MMX, find_part_packages, list_part_directories
 from mmx.errors import UnreadableFileError
 from mmx.printable import printable
 from mmx.untrusted import read_text
@@ -34,8 +35,11 @@ def builtin_directory() -> Path:
 
 
 def list_directories(extra: Sequence[Path] = ()) -> list[Path]:
-    """Return the config directories; the user's come first, and so win."""
-    return [*extra, builtin_directory()]
+    """Return the config directories; the user's come first, and so win.
+
+    Those of installed packages come last: what they add takes no option of mmx's own away.
+    """
+    return [*extra, builtin_directory(), *list_part_directories()]
 
 
 def read_config_directories(words: Sequence[str]) -> list[Path]:
@@ -80,6 +84,35 @@ def find_options(group: str, extra: Sequence[Path] = ()) -> dict[str, Path]:
             for path in sorted((root / folder).glob("*.yaml")):
                 found.setdefault(path.stem, path)  # the first directory wins
     return dict(sorted(found.items()))
+
+
+def find_builtin_options(group: str) -> dict[str, Path]:
+    """Return mmx's own options of a group, without those of installed packages."""
+    own = builtin_directory()
+    return {name: path for name, path in find_options(group).items() if path.is_relative_to(own)}
+
+
+def find_owners(group: str, option: str, extra: Sequence[Path] = ()) -> dict[str, Path]:
+    """Return who has an option, ``mmx`` or an installed package, and the folder that it is in.
+
+    None where the user has a file for it, who thereby says which is meant.
+
+    Args:
+        group: The group, such as ``encoder/image``.
+        option: Its option.
+        extra: The user's config directories.
+    """
+    alias = find_alias(group, extra)
+    folders = [group] if alias is None else [group, alias]
+
+    def has_it(root: Path) -> bool:
+        return any((root / folder / f"{option}.yaml").is_file() for folder in folders)
+
+    if any(has_it(root) for root in extra):
+        return {}
+    own = builtin_directory()
+    packages = {str(each): each.folder for each in find_part_packages() if each.folder is not None}
+    return {name: root for name, root in {MMX: own, **packages}.items() if has_it(root)}
 
 
 @cache

@@ -12,6 +12,7 @@ from typing import Any
 
 from hydra.core.override_parser.types import Override
 
+from mmx.config.clashes import find_chosen_clashes, find_clash
 from mmx.config.compose import COMPOSE_ERRORS, ChosenOptions, compose_options
 from mmx.config.composed import Composed
 from mmx.config.hydra_node import is_hydra_key
@@ -25,6 +26,7 @@ from mmx.config.locate import (
     read_text_or_empty,
 )
 from mmx.config.nodes import ConfigNode
+from mmx.config.part_packages import list_part_directories
 from mmx.config.signature import MISSING
 from mmx.config.synonyms import find_synonym
 from mmx.errors import ConfigError, Problem, closest
@@ -68,14 +70,17 @@ def check_overrides(
             choosing.extend([] if problem else [added])
         else:
             setting.append((override, text))
-    chosen = _choose(tuple(choosing), tuple(path.resolve() for path in extra))
+    places = [*(path.resolve() for path in extra), *list_part_directories()]
+    chosen = _choose(tuple(choosing), tuple(places))
     usable: list[tuple[Override, str]] = []
     for override, text in setting:
         problem = _key_problem(_Setting(override, text, chosen.composed, known, extra))
         problems.append(problem)
         usable.extend([] if problem else [(override, text)])
     composed, stray = _drop_stray_experiment(_set_keys(chosen, usable))
-    return composed, [*stray, *filter(None, problems)]
+    typed = {override.key_or_group for override in parsed}
+    clashes = find_chosen_clashes(composed, typed, extra) if list_part_directories() else ()
+    return composed, [*stray, *clashes, *filter(None, problems)]
 
 
 def _drop_stray_experiment(composed: Composed) -> tuple[Composed, list[Problem]]:
@@ -156,17 +161,21 @@ def _group_problem(
             return None
         reason = f"a run needs a {group}"
         return Problem(text, reason, accepted=", ".join(names), type_this=f"{group}={default}")
-    return _option_problem(group, override.value(), text, names)
+    return _option_problem(group, override.value(), text, names, extra)
 
 
-def _option_problem(group: str, given: Any, text: str, known: Sequence[str]) -> Problem | None:
-    """Return what is wrong with the value of a group: no option of it, or several."""
+def _option_problem(
+    group: str, given: Any, text: str, known: Sequence[str], extra: Sequence[Path]
+) -> Problem | None:
+    """Return what is wrong with the value of a group: no option of it, several, or two owners'."""
     if isinstance(given, list) and group != "experiment":
         several = f"-m {group}={','.join(str(name) for name in given)}"
         reason = f"{group} takes one option, and a sweep several"
         return Problem(text, reason, accepted=", ".join(known), type_this=several)
     for name in given if isinstance(given, list) else [given]:
-        if isinstance(name, str) and name.removesuffix(".yaml") in known:
+        if isinstance(name, str) and (option := name.removesuffix(".yaml")) in known:
+            if clash := find_clash(group, option, text, extra):
+                return clash
             continue
         near = None if name is None else closest(str(name), known)
         typed = near and f"{group}={near}"

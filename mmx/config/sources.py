@@ -1,6 +1,6 @@
-"""Where Hydra finds YAML: mmx's own folder, and the user's folders, which may be untrusted.
+"""Where Hydra finds YAML: mmx's own folder, and others, which may be untrusted.
 
-A user's file is read within bounds, must lie in its folder and may not configure Hydra. Files
+The others are the user's folders and those of installed packages. A file of them is read within bounds, must lie in its folder and may not configure Hydra. Files
 that break this are refused here, before Hydra merges or resolves anything.
 """
 
@@ -25,6 +25,7 @@ from omegaconf import OmegaConf
 from mmx.config.allowed import hide_working_directory
 from mmx.config.hydra_node import HYDRA, refuse_in_file
 from mmx.config.locate import ALIASES, FILE_BYTES, find_alias
+from mmx.config.part_packages import list_part_directories
 from mmx.config.references import refuse_calls
 from mmx.errors import ConfigError, Problem, UnreadableFileError
 from mmx.untrusted import check_yaml, read_text, unusable_path
@@ -35,6 +36,10 @@ FILE_DEPTH = 32
 FILE_NODES = 20_000
 USER = "user"
 """Hydra's provider of a user's config directory."""
+PARTS = "parts"
+"""Hydra's provider of the config directory of an installed package."""
+OUTSIDE = (USER, PARTS)
+"""Providers of files that may be anybody's."""
 _OWN: dict[tuple[str, str], ConfigResult] = {}
 """Parsed files of mmx's own, by folder and path."""
 
@@ -55,7 +60,7 @@ class AliasSource(FileConfigSource):
         alias = self._alias(config_path)
         if alias is not None and not self._is_file(config_path):
             config_path = alias
-        return self._read(config_path) if self.provider == USER else self._load_own(config_path)
+        return self._read(config_path) if self.provider in OUTSIDE else self._load_own(config_path)
 
     def _load_own(self, config_path: str) -> ConfigResult:
         """Return the config of one of mmx's own files; each is parsed once in a process."""
@@ -89,8 +94,10 @@ class AliasSource(FileConfigSource):
 
     def _is_file(self, config_path: str) -> bool:
         """Return whether a file may be there; what is wrong with it is reported when it is read."""
-        if self.provider != USER or not self._is_inside(config_path):
-            return self.provider != USER and super().is_config(config_path)
+        if self.provider not in OUTSIDE:
+            return super().is_config(config_path)
+        if not self._is_inside(config_path):
+            return False
         path = Path(self.path, self._normalize_file_name(config_path))
         return os.path.lexists(path) and not path.is_dir()
 
@@ -145,7 +152,7 @@ def _place_in_file(problem: Problem, path: Path) -> Problem:
 
 
 class UserConfigs(SearchPathPlugin):
-    """The user's config directories, before the built-in one, so that they win."""
+    """The user's config directories before the built-in one, so that they win; packages' last."""
 
     directories: tuple[Path, ...] = ()
 
@@ -153,6 +160,13 @@ class UserConfigs(SearchPathPlugin):
         """Put the directories first."""
         for path in reversed(self.directories):
             search_path.prepend(provider=USER, path=f"file://{path.resolve()}")
+        for path in list_part_directories():
+            search_path.append(provider=PARTS, path=f"file://{path}")
+
+    @classmethod
+    def list_outside(cls) -> list[Path]:
+        """Return all config directories but mmx's own."""
+        return [*cls.directories, *list_part_directories()]
 
 
 class _Sources(dict[str, type[ConfigSource]]):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mmx.config.build import TARGET
 from mmx.config.nodes import ConfigNode
+from mmx.config.part_packages import PartPackage, find_part_packages
 from mmx.encoders.published import Published
 from mmx.experiment.assemble import Experiment
 from mmx.experiment.config_fingerprint import digest_config
@@ -26,8 +28,10 @@ _FINGERPRINTS: dict[str, str | None] = {}
 
 def identify(experiment: Experiment) -> Identity:
     """Return the identity of an experiment if it ran now; its data is not opened."""
-    identity = record_identity(experiment)
-    return Identity.of(describe_surroundings().model_copy(update={"identity": identity}))
+    around = describe_surroundings()
+    own = {each.distribution: each.version for each in find_used_packages(experiment.config)}
+    changes = {"identity": record_identity(experiment), "versions": {**around.versions, **own}}
+    return Identity.of(around.model_copy(update=changes))
 
 
 def record_identity(experiment: Experiment) -> RecordedIdentity:
@@ -72,11 +76,22 @@ def _record(published: Published, role: str, digest: str | None) -> RecordedWeig
 
 def digest_packages(config: Any, allowed: tuple[str, ...]) -> dict[str, str | None]:
     """Return the digests of allowed packages; none where the config uses only classes of mmx."""
-    if isinstance(config, dict):  # who is told of a run changes none of its numbers
-        config = {key: value for key, value in config.items() if key not in TOLD}
-    if all(name.startswith("mmx.") for name in _walk_targets(config)):
+    if all(name.startswith("mmx.") for name in _list_targets(config)):
         return {}
     return {name: package_digest(name) for name in sorted(allowed)}
+
+
+def find_used_packages(config: Any) -> list[PartPackage]:
+    """Return the installed packages that offer options and whose classes a config names."""
+    tops = {name.partition(".")[0] for name in _list_targets(config)} - {"mmx"}
+    return [each for each in find_part_packages() if each.package in tops] if tops else []
+
+
+def _list_targets(config: Any) -> list[str]:
+    """Return the classes that a config names, without those that change none of its numbers."""
+    if isinstance(config, Mapping):
+        config = {key: value for key, value in config.items() if key not in TOLD}
+    return [target for _, target in walk_nodes(config)]
 
 
 def read_fingerprints(experiment: Experiment) -> dict[str, str]:
@@ -110,10 +125,13 @@ def _read_fingerprint(task: Task, node: ConfigNode) -> str | None:
         return None
 
 
-def _walk_targets(node: Any) -> Iterator[str]:
+def walk_nodes(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield where each node names its class, such as ``fusion._target_``, and the class."""
     if isinstance(node, dict):
-        if "_target_" in node:
-            yield str(node["_target_"])
-        node = list(node.values())
-    for each in node if isinstance(node, (list, tuple)) else ():
-        yield from _walk_targets(each)
+        if TARGET in node:
+            yield f"{path}{TARGET}", str(node[TARGET])
+        for key, each in node.items():
+            yield from walk_nodes(each, f"{path}{key}.")
+    elif isinstance(node, (list, tuple)):
+        for number, each in enumerate(node):
+            yield from walk_nodes(each, f"{path}{number}.")

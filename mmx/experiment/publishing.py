@@ -11,7 +11,7 @@ from pkgutil import resolve_name
 from typing import Any, cast
 
 from mmx.config.chosen import read_target
-from mmx.config.locate import find_options
+from mmx.config.locate import find_builtin_options
 from mmx.config.nodes import ConfigNode
 from mmx.config.signature import list_options
 from mmx.encoders import Encoder
@@ -262,7 +262,7 @@ def _none_published(names: list[str], given: str) -> Problem:
 def find_published_encoders(modality: str) -> dict[str, type[Encoder]]:
     """Return mmx's encoders of a modality that have published weights, by option."""
     found = {}
-    for option, path in find_options(f"encoder/{modality}").items():
+    for option, path in find_builtin_options(f"encoder/{modality}").items():
         kind = resolve_name(target) if (target := read_target(path)) else None
         if isinstance(kind, type) and issubclass(kind, Encoder) and publishes(kind):
             found[option] = kind

@@ -97,6 +97,8 @@ class Manifest(Record):
         published: Modality to the published weights that its encoder starts from.
         places: Config path to where data and weights lie.
         versions: Package to version.
+        packages: Package whose classes the config names to the distribution that installs it, where
+            that offers options; its version is among ``versions``.
         machine: What the run is computed on.
         code: mmx's own code.
         fingerprint: Of the config.
@@ -118,6 +120,7 @@ class Manifest(Record):
     published: dict[str, RecordedWeights] = {}
     places: dict[str, str] | None = None
     versions: dict[str, str | None] = {}
+    packages: dict[str, str] = {}
     machine: Machine = Machine()
     code: CodeVersion = CodeVersion()
     fingerprint: str | None = None

@@ -74,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
         return doctor_data.main(arguments)
     Parser("doctor", description=__doc__).parse_args(arguments)
     findings: list[Finding] = []
-    for look in (_versions, _optional, _devices, _data, _weights, _disk):
+    for look in (_versions, _optional, _packages, _devices, _data, _weights, _disk):
         findings.extend(_safely(look))
     print_findings(findings)
     return 1 if any(finding.state == "bad" for finding in findings) else 0
@@ -112,6 +112,12 @@ def _optional() -> list[Finding]:
                 Finding(name, "note", "not installed", f'{use}: pip install "mmx[{extra}]"')
             )
     return findings
+
+
+def _packages() -> list[Finding]:
+    from mmx.verbs.doctor_packages import find_packages
+
+    return find_packages()
 
 
 def _devices() -> list[Finding]:

@@ -12,6 +12,7 @@ With a CONDITION only finished runs are copied. The runs themselves are read and
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any
 
 from mmx.config.build import TARGET, Builder
 from mmx.config.locate import find_options
-from mmx.errors import MmxError, RunError, UsageError, closest
+from mmx.errors import MmxError, RunError, UnreadableFileError, UsageError, closest
 from mmx.reports.run_groups import find_runs, list_run_directories
 from mmx.runs.conditions import looks_like_condition, parse_condition
 from mmx.runs.directory import RunDirectory
@@ -94,8 +95,11 @@ def _read_option(name: str) -> dict[str, Any]:
     Raises:
         UsageError: There is none of that name.
     """
-    nodes = {option: read_yaml(path, dict) for option, path in find_options("tracker").items()}
-    usable = {option: node for option, node in nodes.items() if node}
+    usable = {}
+    for option, path in find_options("tracker").items():
+        with contextlib.suppress(UnreadableFileError):  # a package's, which need not be meant
+            if node := read_yaml(path, dict):
+                usable[option] = node
     if name not in usable:
         near = closest(name, usable) or next(iter(usable))
         raise UsageError(

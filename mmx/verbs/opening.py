@@ -17,6 +17,7 @@ from mmx.experiment.opener import apply_opener, is_openers_key, warn_of_threads
 from mmx.runs.directory import RunDirectory
 from mmx.terminal import Console
 from mmx.training.precision import choose_device
+from mmx.verbs.run_packages import list_other_versions, require_packages
 
 NOTHING_IS_MADE = ("output_dir", "cache", "cache_gb", "tracker", "callbacks")
 """Keys that eval and predict do not read, since they fill no cache and make no run."""
@@ -112,13 +113,18 @@ def open_config(
 
     Raises:
         UsageError: A device was typed that this machine does not have.
-        ConfigError: A key was typed that the run does not have.
+        ConfigError: A key was typed that the run does not have, or a package is not installed whose
+            parts it is made of.
     """
+    if directory is not None:
+        require_packages(directory, config)
     if device is not None:
         typed = {**typed, "device": device}
     opened, notes = apply_opener(config, typed, compose.find_data_directory(), goes_on=goes_on)
     if note := _take_device(opened, "device" in typed):
         notes.append(note)
+    if directory is not None:
+        notes += list_other_versions(directory)
     if directory is not None and "trainer.threads" not in typed:
         notes += [note for note in keep_threads(directory) if note not in notes]
     console = Console(stderr=True)

@@ -39,6 +39,7 @@ from mmx.verbs.arguments import Parser, list_allowed_packages
 from mmx.verbs.compare import print_comparison
 from mmx.verbs.opening import open_config, read_key, read_typed
 from mmx.verbs.preflight import Job, refuse_absent_weights, refuse_unread, require_devices
+from mmx.verbs.run_packages import require_packages
 from mmx.verbs.train_single import conclude
 
 SUMMARY = "run a run's config again and compare the numbers"
@@ -59,6 +60,7 @@ def main(arguments: Sequence[str]) -> int:
     saved = read_config(given.run) if parent is None else parent.config()
     choices = parent.manifest().choices if parent else {}
     if parent is not None:
+        require_packages(parent, saved)
         parent.summary()  # raises before hours of training if the numbers cannot be read
         _say_damage(parent)
     job, changed = _plan(given, parent, Composed(saved, saved, choices, ()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from mmx.config.locate import (
     builtin_directory,
@@ -11,6 +12,7 @@ from mmx.config.locate import (
     read_config_directories,
     read_headline,
 )
+from mmx.config.part_packages import find_package_of
 
 HEAD = """\
 mmx train [flags] [group=option ...] [key=value ...]
@@ -31,7 +33,7 @@ flags, in any place:
 
 
 def page(words: Sequence[str]) -> str:
-    """Return the help page; the options of ``--config-dir`` are listed too."""
+    """Return the help page; the options of ``--config-dir`` and of packages are listed too."""
     extra = read_config_directories(words)
     lines = [HEAD]
     for group in list_groups(extra):
@@ -43,7 +45,7 @@ def page(words: Sequence[str]) -> str:
             continue
         lines.append(f"{group}=")
         width = max(len(name) for name in found)
-        lines.extend(f"  {name:{width}s}  {read_headline(path)}" for name, path in found.items())
+        lines.extend(f"  {name:{width}s}  {_describe(path)}" for name, path in found.items())
         lines.append("")
     lines.append("keys, with their defaults:")
     root = (builtin_directory() / "config.yaml").read_text(encoding="utf-8")
@@ -53,3 +55,9 @@ def page(words: Sequence[str]) -> str:
         "\nEvery option has keys of its own: mmx train --cfg job target=table shows them all."
     )
     return "\n".join(lines) + "\n"
+
+
+def _describe(path: Path) -> str:
+    """Return the line of an option, with the installed package that it comes from."""
+    package = find_package_of(path)
+    return read_headline(path) + (f" [{package}, --allow {package.package}]" if package else "")

@@ -1,0 +1,1 @@
+"""A fusion and an image encoder for mmx."""
