@@ -107,7 +107,7 @@ def _equal_choices_are_composed_once(tmp_path_factory: pytest.TempPathFactory) -
     composed = Composed(folder / "composed", original)
 
     def remembered(overrides: Sequence[str]) -> DictConfig:
-        if UserConfigs.directories:  # whose files a test may change
+        if UserConfigs.list_outside():  # whose files a test may change
             return original(overrides)
         return compose_by_choices(overrides, composed)
 

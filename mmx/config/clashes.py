@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from mmx.config.composed import Composed
-from mmx.config.locate import builtin_directory, find_default_option, find_options, find_owners
+from mmx.config.locate import builtin_directory, find_options, find_owners
 from mmx.config.part_packages import MMX
 from mmx.errors import Problem
 
@@ -49,9 +49,8 @@ def find_chosen_clashes(
     experiment = find_options("experiment", extra).get(composed.choices.get("experiment", ""))
     from_outside = experiment is not None and not experiment.is_relative_to(own)
     for group, option in composed.choices.items():
-        if group in typed or option == find_default_option(group):
+        if group in typed:
             continue
-        owners = find_owners(group, option, extra)
-        if MMX not in owners or from_outside:
-            if problem := find_clash(group, option, f"{group}={option}", extra):
-                yield problem
+        chosen_here = from_outside or MMX not in find_owners(group, option, extra)
+        if chosen_here and (problem := find_clash(group, option, f"{group}={option}", extra)):
+            yield problem

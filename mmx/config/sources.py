@@ -1,7 +1,8 @@
 """Where Hydra finds YAML: mmx's own folder, and others, which may be untrusted.
 
-The others are the user's folders and those of installed packages. A file of them is read within bounds, must lie in its folder and may not configure Hydra. Files
-that break this are refused here, before Hydra merges or resolves anything.
+The others are the user's folders and those of installed packages. A file of them is read within
+bounds, must lie in its folder and may not configure Hydra. Files that break this are refused here,
+before Hydra merges or resolves anything.
 """
 
 from __future__ import annotations

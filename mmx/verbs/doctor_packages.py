@@ -21,12 +21,12 @@ def find_packages() -> list[Finding]:
             continue
         options = list(_list_options(package.folder))
         clashes = [
-            clash for group, name in options if (clash := find_clash(group, name, f"{group}={name}"))
+            clash
+            for group, name in options
+            if (clash := find_clash(group, name, f"{group}={name}"))
         ]
         offers = ", ".join(f"{group}={name}" for group, name in options) or "no option"
-        findings.append(
-            Finding(str(package), "ok", f"adds {offers}   (--allow {package.package})")
-        )
+        findings.append(Finding(str(package), "ok", f"adds {offers}   (--allow {package.package})"))
         findings += [Finding(str(package), "note", f"{e.given} {e.reason}") for e in clashes]
     return findings
 

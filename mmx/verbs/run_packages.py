@@ -25,11 +25,13 @@ def require_packages(directory: RunDirectory, config: ConfigNode) -> None:
         ConfigError: One cannot; the message says which to install.
     """
     manifest = directory.manifest()
+    first: dict[str, tuple[str, str]] = {}
+    for path, target in walk_nodes(config):
+        first.setdefault(target.partition(".")[0], (path, target))
     problems = [
-        _name_absent(path, target, name, manifest.versions.get(name))
-        for path, target in walk_nodes(config)
-        if (name := manifest.packages.get(target.partition(".")[0]))
-        and not _is_here(target.partition(".")[0])
+        _name_absent(*first[package], name, manifest.versions.get(name))
+        for package, name in manifest.packages.items()
+        if package in first and not _is_here(package)
     ]
     if problems:
         raise ConfigError(problems)
@@ -63,7 +65,9 @@ def _name_absent(path: str, target: str, name: str, version: str | None) -> Prob
 def _is_here(package: str) -> bool:
     """Return whether Python finds a package, also in the working directory."""
     try:
-        found = importlib.util.find_spec(package) or PathFinder.find_spec(package, [str(Path.cwd())])
+        found = importlib.util.find_spec(package) or PathFinder.find_spec(
+            package, [str(Path.cwd())]
+        )
     except (ImportError, ValueError):
         return False
     return found is not None

@@ -15,7 +15,10 @@ from mmx.modalities.image import ImageSpec
 
 @pytest.mark.parametrize(
     "words",
-    [["own_part.maximum:Maximum", "width=4"], ["own_part.color_histogram:ColorHistogram", "bins=4"]],
+    [
+        ["own_part.maximum:Maximum", "width=4"],
+        ["own_part.color_histogram:ColorHistogram", "bins=4"],
+    ],
 )
 def test_keeps_its_contract(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", *words]) == 0, capsys.readouterr().out
@@ -37,13 +40,14 @@ def test_the_maximum_of_what_is_present() -> None:
 
 
 def test_shares_of_pixels() -> None:
-    encoder = ColorHistogram(ImageSpec.example(), bins=3, width=9)
+    encoder = ColorHistogram(ImageSpec(height=2, width=2), bins=3, width=9)
     torch.nn.init.eye_(encoder.layer.weight)
     torch.nn.init.zeros_(encoder.layer.bias)
     image = torch.full((1, 3, 2, 2), 0.0)
     image[0, 0, 0] = 1.0  # half of the pixels of the first channel
-    near, far = torch.softmax(torch.tensor([0.0, -1.0, -4.0]), 0), torch.softmax(
-        torch.tensor([-1.0, 0.0, -1.0]), 0
+    near, far = (
+        torch.softmax(torch.tensor([0.0, -1.0, -4.0]), 0),
+        torch.softmax(torch.tensor([-1.0, 0.0, -1.0]), 0),
     )
     first = (near.flip(0) + far) / 2
     expected = torch.cat([first, far, far])
