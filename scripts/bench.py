@@ -2,6 +2,7 @@
 
     python scripts/bench.py [--rounds 5] [--device auto] [--precision auto] [key=value ...]
     python scripts/bench.py --fusions [--rounds 5] [--device auto] [--precision auto]
+    python scripts/bench.py --all [NAME ...] [--rounds 5]
     python scripts/bench.py --heads [--rounds 5] [--device auto]
     python scripts/bench.py --features [--memory image|text] [--rows 512] [--rounds 5]
     python scripts/bench.py --table 1000000
@@ -18,6 +19,8 @@ machines are noisy, and their medians printed.
 With --fusions: one step (forward, backward, AdamW) of every fusion with its defaults and a
 linear head, on random features of B = 128, D = 256, M = 3, T = 64, in turn, as a ratio to
 concat; and what a step keeps for its backward pass (on CUDA: the peak of its memory).
+
+With --all: mmx's loop against a bare one for every encoder and fusion, see scripts/bench_all.py.
 
 With --heads: heads of 5 seeds and 5 weight decays on 5,000 cached features of width 256, 10
 classes, batch 64, 5 epochs: as one batch (mmx.training.many_heads), and one after another in a
@@ -42,6 +45,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import torchvision.transforms as T
+from bench_all import bench_all
 from bench_table import bench_table
 from bench_tar import bench_tar
 from torch.utils.data import DataLoader, Subset
@@ -77,6 +81,7 @@ def main() -> None:
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--workers", type=int, nargs="*", default=[0, 2])
     parser.add_argument("--fusions", action="store_true")
+    parser.add_argument("--all", action="store_true")
     parser.add_argument("--heads", action="store_true")
     parser.add_argument("--features", action="store_true")
     parser.add_argument("--memory", choices=("image", "text"))
@@ -86,6 +91,9 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*")
     given = parser.parse_args()
     make_deterministic(None, choose_device(given.device))
+    if given.all:
+        bench_all(fusions(), given.rounds, given.overrides)
+        return
     if given.table:
         bench_table(given.table)
         return

@@ -11,6 +11,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,16 @@ def derive_seed(*parts: int | str) -> int:
 
 def seed_torch(*parts: int | str) -> None:
     """Seed torch's generators on every device."""
-    torch.manual_seed(derive_seed(*parts))
+    seed = derive_seed(*parts)
+    if _has_cuda():
+        torch.manual_seed(seed)
+    else:  # torch.manual_seed would keep the stack of each call until CUDA starts: 0.4 ms a step
+        torch.default_generator.manual_seed(seed)
+
+
+@cache
+def _has_cuda() -> bool:
+    return torch.cuda.is_available()
 
 
 def make_generator(*parts: int | str) -> np.random.Generator:
