@@ -3,6 +3,8 @@
     python scripts/bench.py [--rounds 5] [--device auto] [--precision auto] [key=value ...]
     python scripts/bench.py --fusions [--rounds 5] [--device auto] [--precision auto]
     python scripts/bench.py --all [NAME ...] [--rounds 5]
+    python scripts/bench.py --multibench [--rounds 5] [--rows 512] [--epochs 0] [--train 8000]
+    python scripts/bench.py --threads [--rounds 5]
     python scripts/bench.py --heads [--rounds 5] [--device auto]
     python scripts/bench.py --features [--memory image|text] [--rows 512] [--rounds 5]
     python scripts/bench.py --table 1000000
@@ -21,6 +23,9 @@ linear head, on random features of B = 128, D = 256, M = 3, T = 64, in turn, as 
 concat; and what a step keeps for its backward pass (on CUDA: the peak of its memory).
 
 With --all: mmx's loop against a bare one for every encoder and fusion, see scripts/bench_all.py.
+
+With --threads: rates by CPU threads beside busy programs, see scripts/bench_threads.py.
+With --multibench: pictures with sounds against MultiBench's loop, see scripts/bench_multibench.py.
 
 With --heads: heads of 5 seeds and 5 weight decays on 5,000 cached features of width 256, 10
 classes, batch 64, 5 epochs: as one batch (mmx.training.many_heads), and one after another in a
@@ -46,8 +51,10 @@ import torch
 import torch.nn.functional as F
 import torchvision.transforms as T
 from bench_all import bench_all
+from bench_multibench import bench_multibench
 from bench_table import bench_table
 from bench_tar import bench_tar
+from bench_threads import bench_threads
 from torch.utils.data import DataLoader, Subset
 from torchvision.datasets import ImageFolder
 
@@ -82,6 +89,10 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="*", default=[0, 2])
     parser.add_argument("--fusions", action="store_true")
     parser.add_argument("--all", action="store_true")
+    parser.add_argument("--multibench", action="store_true")
+    parser.add_argument("--epochs", type=int, default=0)
+    parser.add_argument("--train", type=int, default=8000)
+    parser.add_argument("--threads", action="store_true")
     parser.add_argument("--heads", action="store_true")
     parser.add_argument("--features", action="store_true")
     parser.add_argument("--memory", choices=("image", "text"))
@@ -93,6 +104,12 @@ def main() -> None:
     make_deterministic(None, choose_device(given.device))
     if given.all:
         bench_all(fusions(), given.rounds, given.overrides)
+        return
+    if given.threads:
+        bench_threads(given.rounds, 2)
+        return
+    if given.multibench:
+        bench_multibench(given.rounds, given.rows, given.epochs, given.train)
         return
     if given.table:
         bench_table(given.table)

@@ -98,6 +98,7 @@ class Case:
             values = self.labels[torch.from_numpy(self.train)]
             criterion = CrossEntropy().bind(values, self.classes, model.encoded_widths)
             loss = BatchLoss(model, data, criterion, FP32)
+            self.trained = model
             fit(loss, start_fresh(model), recipe, lambda event: None, StopRequest())
         return marks[-1] - marks[-2]
 

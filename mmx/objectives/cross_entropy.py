@@ -52,7 +52,7 @@ class CrossEntropy(Objective):
         smoothing, temperature = self.label_smoothing, self.temperature
 
         def loss(logits: Tensor, labels: Tensor, weight: Tensor | None) -> Tensor:
-            scaled = logits / temperature
+            scaled = logits if temperature == 1 else logits / temperature
             # PyTorch divides by the sum of the weights, also with label smoothing.
             return F.cross_entropy(scaled, labels, weight=weight, label_smoothing=smoothing)
 

@@ -32,7 +32,7 @@ class Trainer:
         workers: Processes that decode data that are not resident.
         checkpoint_seconds: Seconds of training between two saves.
         sync_batch_norm: Whether batch norm sees the rows of all processes of a run.
-        threads: CPU threads; None for torch's own choice.
+        threads: CPU threads; None: of one run, one for each core that is free when it starts.
     """
 
     epochs: PositiveCount = 15

@@ -9,6 +9,7 @@ from pathlib import Path
 from mmx.config.launch import show_config
 from mmx.errors import ConfigError, Problem, UsageError
 from mmx.ranks import torchrun
+from mmx.terminal import Console
 from mmx.untrusted import unusable_path
 from mmx.verbs.arguments import list_allowed_packages
 from mmx.verbs.preflight import Job, preflight, require_devices
@@ -45,6 +46,9 @@ def main(arguments: Sequence[str]) -> int:
     if line.only_shows:
         show_config(line.flags, line.overrides, line.config_dirs)
         return 0
+    from mmx.workers.free_cores import CoreTimes, take_free_threads  # imports torch
+
+    before = CoreTimes.read()
     line = take_processes(expand(line))
     refuse_jobs_of_one_run(line)
     where, jobs = check_line(line, allowed)
@@ -61,6 +65,10 @@ def main(arguments: Sequence[str]) -> int:
         print(ended.path)
         return ended.code
     job = jobs[0]
+    alone = job.experiment.settings.processes == 1  # others divide the cores among themselves
+    note = take_free_threads(job.experiment.trainer.threads, before) if alone else ""
+    if note:
+        Console(stderr=True).print(f"note: {note}", highlight=False, soft_wrap=True)
     return conclude(*start_run(job.composed, job.experiment, None, where, argv))
 
 

@@ -31,6 +31,17 @@ def _read_quota(path: Path) -> float | None:
         return None
 
 
+def read_used_seconds() -> float | None:
+    """Return for how long the control group has computed; None where it has no quota."""
+    if _read_quota(_CGROUP / "cpu.max") is None:
+        return None
+    try:
+        facts = dict(line.split() for line in (_CGROUP / "cpu.stat").read_text().splitlines())
+        return int(facts["usage_usec"]) / 1e6
+    except (OSError, ValueError, KeyError):
+        return None
+
+
 def find_free_memory() -> int | None:
     """Return the bytes of memory that new processes can take; None where the system is silent."""
     free = _read_meminfo()
