@@ -5,96 +5,31 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from ranked_runs import (
+    LINE,
+    MMX,
+    TORCHRUN,
+    curves,
+    find_run,
+    finish,
+    require_same,
+    start,
+    train,
+    weights,
+)
 from safetensors.torch import load_file
 
 from mmx.runs.directory import RunDirectory
 
 pytestmark = pytest.mark.slow
 
-EPOCHS = 4
-LINE = [
-    "experiment=moving_profiles",
-    "source=none",
-    "control=none",
-    "target.classes=null",
-    "target.per_class=25",  # 200 rows: the last batch of an epoch is uneven
-    "trainer.batch_size=29",
-    "trainer.accumulate=2",
-    f"trainer.epochs={EPOCHS}",
-    "balance=weights",  # the loss of a batch depends on the labels of the whole step
-    "precision=fp32",
-    "device=cpu",
-    "encoder.sequence.dropout=0",
-]
-RANDOM = ["encoder.sequence.dropout=0.2"]
+RANDOM = ["device=cpu", "encoder.sequence.dropout=0.2"]
 SLOW = ["trainer.epochs=30", "trainer.checkpoint_seconds=0.05"]
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "mmx"]
-TORCHRUN_WORDS = ["--standalone"]
-MMX = [sys.executable, "-m", "mmx"]
-
-
-def start(folder: Path, command: list[str], *words: str) -> subprocess.Popen[str]:
-    folder.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MMX_CACHE_DIR": str(folder / "cache")}
-    pipe = subprocess.PIPE
-    return subprocess.Popen(
-        [*command, *words],
-        cwd=folder,
-        env=environment,
-        stdout=pipe,
-        stderr=pipe,
-        text=True,
-        start_new_session=True,  # a group of its own, to which a terminal would send Ctrl-C
-    )
-
-
-def finish(process: subprocess.Popen[str], code: int = 0) -> str:
-    """Return what a process has said on stderr."""
-    try:
-        _, said = process.communicate(timeout=900)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise
-    assert process.returncode == code, said
-    return said
-
-
-def find_run(folder: Path) -> RunDirectory:
-    (found,) = (folder / "outputs/runs").iterdir()
-    return RunDirectory(found)
-
-
-def train(folder: Path, *words: str, command: list[str] = MMX) -> RunDirectory:
-    finish(start(folder, command, "train", *LINE, *words))
-    return find_run(folder)
-
-
-def curves(run: RunDirectory) -> list[dict[str, Any]]:
-    return [{k: v for k, v in entry.items() if k != "seconds"} for entry in run.metrics()]
-
-
-def weights(run: RunDirectory) -> dict[str, torch.Tensor]:
-    return load_file(run.path / "checkpoints/target/best.safetensors")
-
-
-def answers(run: RunDirectory) -> dict[str, Any]:
-    return {k: v for k, v in run.summary().items() if k in ("target", "test", "val", "metrics")}
-
-
-def require_same(one: RunDirectory, other: RunDirectory) -> None:
-    assert curves(one) == curves(other)
-    assert answers(one) == answers(other)
-    ours, theirs = weights(one), weights(other)
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def when_training(folder: Path, lines: int) -> RunDirectory:
@@ -133,9 +68,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
 
 
 def test_two_processes_train_as_one_does(tmp_path):
-    one = train(tmp_path / "one", "processes=1")
-    two = train(tmp_path / "two", "processes=2")
-    assert len(curves(one)) == len(curves(two)) > EPOCHS
+    one = train(tmp_path / "one", "processes=1", "device=cpu")
+    two = train(tmp_path / "two", "processes=2", "device=cpu")
+    assert len(curves(one)) == len(curves(two)) > 4
     for ours, theirs in zip(curves(one), curves(two), strict=True):
         assert {**ours, "value": 0} == {**theirs, "value": 0}
         assert ours["value"] == pytest.approx(theirs["value"], abs=1e-5)
@@ -175,8 +110,7 @@ def test_batch_norm_over_both_processes_is_that_of_one(tmp_path):
 
 
 def test_torchrun_gives_the_same_bits(tmp_path, whole):
-    command = [*TORCHRUN[:3], *TORCHRUN_WORDS, *TORCHRUN[3:]]
-    run = train(tmp_path, *RANDOM, *SLOW, command=command)
+    run = train(tmp_path, *RANDOM, *SLOW, command=TORCHRUN)
     require_same(run, whole)
     assert run.config()["processes"] == 2
     assert run.manifest().fingerprint == whole.manifest().fingerprint
@@ -215,7 +149,7 @@ def test_a_killed_leader_leaves_no_process_and_no_file(tmp_path):
     (tmp_path / "tmp").mkdir()
     os.environ["TMPDIR"], before = str(tmp_path / "tmp"), os.environ.get("TMPDIR")
     try:
-        process = start(tmp_path, MMX, "train", *LINE, *SLOW, "processes=2")
+        process = start(tmp_path, MMX, "train", *LINE, *SLOW, "device=cpu", "processes=2")
     finally:
         os.environ.pop("TMPDIR") if before is None else os.environ.update(TMPDIR=before)
     when_training(tmp_path, 4)
@@ -230,10 +164,9 @@ def test_a_killed_leader_leaves_no_process_and_no_file(tmp_path):
 
 
 def test_torchrun_lets_its_processes_go_where_nothing_runs(tmp_path):
-    command = [*TORCHRUN[:3], *TORCHRUN_WORDS, *TORCHRUN[3:]]
-    process = start(tmp_path, command, "train", *LINE, "--dry-run")
+    process = start(tmp_path, TORCHRUN, "train", *LINE, "--dry-run")
     finish(process)
-    said = finish(start(tmp_path, command, "train", "-m", *LINE, "seed=1,2"), 1)
+    said = finish(start(tmp_path, TORCHRUN, "train", "-m", *LINE, "seed=1,2"), 1)
     assert "torchrun starts the processes of one run" in said
     assert not (tmp_path / "outputs/runs").exists()
 
