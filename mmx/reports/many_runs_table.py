@@ -17,34 +17,20 @@ from mmx.reports.many_runs import ManyRuns
 Format = Literal["text", "csv", "json", "markdown", "latex", "html"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 BEST, FRONT = "*", "p"
-LATEX = {
-    "\\": r"\textbackslash{}",
-    **{each: f"\\{each}" for each in "&%$#_{}"},
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "…": r"\dots{}",
-    "→": r"$\rightarrow$",
-    "−": "$-$",
-    "·": r"$\cdot$",
-    "–": "--",
-}
-"""What LaTeX would obey or does not know, and what is written for it."""
 
 LineCells = list[str]
 
 
 def format_many(found: ManyRuns, form: Format) -> str:
-    """Return a comparison in a format but HTML, which is a page, with a newline at its end."""
+    """Return a comparison in a format, with a newline at its end.
+
+    HTML is a page, and LaTeX has columns of its own (``many_runs_latex.py``).
+    """
     formats: dict[str, Callable[[ManyRuns], str]] = {
         "text": _format_text,
         "csv": _format_csv,
         "json": lambda many: format_json(many.data()),
         "markdown": _format_markdown,
-        "latex": _format_latex,
     }
     return formats[form](found)
 
@@ -228,32 +214,3 @@ def _format_markdown(found: ManyRuns) -> str:
 def escape_markdown(text: str) -> str:
     """Return a text as Markdown shows it, with what Markdown obeys escaped."""
     return re.sub(r"([|\\`*_<>\[\]])", r"\\\1", text)
-
-
-def _format_latex(found: ManyRuns) -> str:
-    r"""Return a table for ``\usepackage{booktabs}``, the best on validation in bold."""
-    heads = [escape_latex(head) for head in list_heads(found)[1:]]
-    rows = []
-    for line, cells in zip(found.lines, list_rows(found), strict=True):
-        shown = [escape_latex(cell) for cell in cells[1:]]
-        rows.append([f"\\textbf{{{cell}}}" if line.is_best and cell else cell for cell in shown])
-    lines = [
-        *(f"% {line.strip()}" for line in describe_comparison(found)),
-        f"\\begin{{tabular}}{{{'l' * len(heads)}}}",
-        "\\toprule",
-        " & ".join(heads) + r" \\",
-        "\\midrule",
-        *(" & ".join(row) + r" \\" for row in rows),
-        "\\bottomrule",
-        "\\end{tabular}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def escape_latex(text: str) -> str:
-    """Return a text as LaTeX prints it, with what LaTeX obeys escaped."""
-    # After the end of a row, LaTeX would take these for an argument of it.
-    guard = "{}" if text.startswith(("[", "*")) else ""
-    # A hyphen before a number is its sign.
-    text = re.sub(r"(?<![\w.])-(?=[0-9])", "−", text)
-    return guard + "".join(LATEX.get(character, character) for character in text)

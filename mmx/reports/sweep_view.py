@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
 
 from rich.console import Group
 from rich.live import Live
@@ -13,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from mmx.reports.view import format_metrics
+from mmx.reports.view import View, format_metrics
 from mmx.stage_id import StageId
 from mmx.terminal import Console
 from mmx.training.events import Event, EventKind
@@ -37,7 +36,7 @@ class _JobState:
 
 
 @dataclass
-class SweepView:
+class SweepView(View):
     """What is shown of a sweep; see :func:`open_sweep_view`.
 
     Args:
@@ -55,17 +54,9 @@ class SweepView:
     seconds: list[float] = field(default_factory=list)
     ended: int = 0
 
-    def __enter__(self) -> SweepView:
+    def open(self) -> None:
+        """Say what begins."""
         self.say(f"{len(self.names)} {self.what}, {self.plan.describe()}")
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        """Nothing to close."""
 
     def say(self, text: str, style: str | None = None) -> None:
         """Print a line."""
@@ -132,19 +123,14 @@ class LiveSweepView(SweepView):
     live: Live | None = None
     drawn: float = 0.0
 
-    def __enter__(self) -> LiveSweepView:
-        super().__enter__()
+    def open(self) -> None:
+        """Say what begins, and draw the table."""
+        super().open()
         # Without a thread of its own: workers are forked, and a fork copies no thread.
         self.live = Live(console=self.console, auto_refresh=False, transient=True)
         self.live.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Remove the table: that of all jobs follows."""
         if self.live is not None:
             self.live.stop()

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 from mmx.csv_text import format_csv
 from mmx.printable import VALUE, one_line
-from mmx.reports.many_runs_table import Format, escape_latex, escape_markdown, format_json
+from mmx.reports.latex import escape_latex, shrink
+from mmx.reports.many_runs_table import Format, escape_markdown, format_json
 from mmx.reports.transfer_matrix import ITSELF, Matrix, MatrixCell, TransferMatrix
 
 LEGEND = (
@@ -136,17 +137,17 @@ def _format_markdown(found: TransferMatrix) -> str:
 
 
 def _format_latex(found: TransferMatrix) -> str:
-    r"""Return a table for ``\usepackage{booktabs}``; clear gains and losses are in bold."""
+    r"""Return a table for ``\usepackage{booktabs,graphicx}``; what is clear is in bold."""
     lines = [f"% {line}" for line in (found.title, LEGEND, *describe_matrix(found))]
     for matrix in found.matrices:
         heads = [escape_latex(head) for head in list_heads(found, matrix)]
         lines += [f"% {one_line(matrix.name)}"] if matrix.name else []
-        lines += [f"\\begin{{tabular}}{{{'l' * len(heads)}}}", "\\toprule"]
-        lines += [" & ".join(heads) + r" \\", "\\midrule"]
+        table = [f"\\begin{{tabular}}{{{'l' * len(heads)}}}", "\\toprule"]
+        table += [" & ".join(heads) + r" \\", "\\midrule"]
         for row in list_rows(found, matrix):
             clear = [cell.endswith(("[+]", "[-]")) for cell in row]
             cells = [escape_latex(cell) for cell in row]
             shown = [f"\\textbf{{{x}}}" if y else x for x, y in zip(cells, clear, strict=True)]
-            lines.append(" & ".join(shown) + r" \\")
-        lines += ["\\bottomrule", "\\end{tabular}"]
+            table.append(" & ".join(shown) + r" \\")
+        lines += shrink([*table, "\\bottomrule", "\\end{tabular}"])
     return "\n".join(lines) + "\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import time
 from types import TracebackType
+from typing import Self
 
 from rich.console import Group
 from rich.live import Live
@@ -38,14 +39,11 @@ def format_metrics(values: dict[str, float]) -> str:
     return "  ".join(f"{name} {format_metric(name, value)}" for name, value in values.items())
 
 
-class PlainView:
-    """Plain lines on stderr, for pipes and logs."""
+class View:
+    """What is shown while something goes on, in a ``with`` block."""
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self._last = 0.0
-
-    def __enter__(self) -> PlainView:
+    def __enter__(self) -> Self:
+        self.open()
         return self
 
     def __exit__(
@@ -54,7 +52,21 @@ class PlainView:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        """Nothing to close."""
+        self.close()
+
+    def open(self) -> None:
+        """Begin to show; a plain view has nothing to begin."""
+
+    def close(self) -> None:
+        """Show no more; a plain view has nothing to close."""
+
+
+class PlainView(View):
+    """Plain lines on stderr, for pipes and logs."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._last = 0.0
 
     def __call__(self, event: Event) -> None:
         """Print epochs, notes and results; skip steps."""
@@ -75,7 +87,7 @@ class PlainView:
         )
 
 
-class LiveView:
+class LiveView(View):
     """Progress bars of stages with rates, time left and metrics, redrawn in place."""
 
     def __init__(self, console: Console) -> None:
@@ -95,16 +107,11 @@ class LiveView:
         )
         self.tasks: dict[StageId, TaskID] = {}
 
-    def __enter__(self) -> LiveView:
+    def open(self) -> None:
+        """Begin to draw."""
         self.live.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Leave the last state on the screen."""
         self.note.plain = ""
         self.live.stop()

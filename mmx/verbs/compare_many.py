@@ -10,6 +10,7 @@ from mmx.errors import UsageError
 from mmx.reports.compare_page import render_comparison
 from mmx.reports.many_runs import compare_many
 from mmx.reports.many_runs_figure import draw_figure, require_figure_path
+from mmx.reports.many_runs_latex import format_latex
 from mmx.reports.many_runs_table import Format, format_many
 from mmx.reports.run_groups import drop_repeated, find_runs, group_by_settings
 from mmx.runs.conditions import parse_condition
@@ -46,7 +47,11 @@ def print_many(
             tip="mmx compare outputs --by fusion,transfer",
         )
     many = compare_many(groups, metric, notes=[repeated] if repeated else [])
-    print(render_comparison(many) if form == "html" else format_many(many, form), end="")
+    if form == "html":
+        text = render_comparison(many)
+    else:
+        text = format_latex(many) if form == "latex" else format_many(many, form)
+    print(text, end="")
     if figure is not None:
         draw_figure(many, figure)
         print(f"figure: {figure}", file=sys.stderr)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from scipy import stats
 from mmx.cli import main
 from mmx.evaluation.sample_metric import SampleScores
 from mmx.metrics.log_loss import LogLoss
-from mmx.reports.many_runs_table import escape_latex
+from mmx.reports import many_runs_latex
+from mmx.reports.latex import escape_latex
 from mmx.runs.directory import RunDirectory
 from mmx.runs.manifest import Manifest
 from mmx.runs.sample_scores import write_scores
@@ -166,7 +168,7 @@ def test_latex_and_markdown_escape_what_they_obey(outputs, capsys):
     assert latex.count(r"\\") == 4  # a head and three rows
     assert r"\textbf{gmu}" in latex
     assert r"0.620 $\pm$ 0.050" in latex
-    assert latex.rstrip().endswith(r"\end{tabular}")
+    assert latex.rstrip().endswith("\\end{tabular}%\n}\n}")
     markdown = compare(capsys, outputs, "target=t0", "--format", "markdown").splitlines()
     assert markdown[1] == "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     page = HtmlPage(compare(capsys, outputs, "target=t0", "--format", "html"))
@@ -289,6 +291,29 @@ def test_a_condition_on_a_key_that_no_run_has_is_refused(outputs, capsys, condit
 def test_keys_of_mmx_list_choose_runs_too(outputs, capsys):
     text = compare(capsys, outputs, "status=done", "transfer=none", "target=t0")
     assert text == compare(capsys, outputs, "target=t0")
+
+
+@pytest.mark.parametrize("page", [45, 2])
+def test_latex_compiles_and_fits_the_text(page, outputs, capsys, tmp_path, monkeypatch):
+    if shutil.which("pdflatex") is None:
+        pytest.skip("no LaTeX is installed, which would compile the table")
+    monkeypatch.setattr(many_runs_latex, "PAGE", page)
+    table = compare(capsys, outputs, "--by", "fusion,target", "--format", "latex")
+    assert (r"\begin{longtable}" in table) == (page == 2)
+    (tmp_path / "table.tex").write_text(table, encoding="utf-8")
+    (tmp_path / "paper.tex").write_text(
+        "\\documentclass{article}\n\\usepackage{booktabs,graphicx,longtable}\n"
+        "\\begin{document}\n\\noindent\\input{table}\n\\end{document}\n"
+    )
+    words = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "Overfull" not in done.stdout
+
+
+def test_latex_says_parameters_shortly():
+    counts = {999: "999", 1000: "1k", 25_092: "25.1k", 1_234_567: "1.23M", 86e6: "86M"}
+    assert {n: many_runs_latex.format_count(n) for n in counts} == counts
 
 
 def test_a_value_cannot_end_a_comment_or_a_row_of_latex():

@@ -22,12 +22,12 @@ ERRORS_ALONE = 3
 """The level of onnxruntime's log at which it is silent about everything else."""
 
 
-def measure_distances(one: Tensor, other: Tensor, p: float, mode: int | None) -> Tensor:
+def measure_distances(one: Tensor, other: Tensor, p: float = 2, mode: Any = None) -> Tensor:
     """Return the Euclidean distances ``(B, R)`` of rows ``(B, D)`` and ``(R, D)``; ``p`` is 2."""
     return (one.unsqueeze(1) - other).square().sum(2).sqrt()
 
 
-WITHOUT_OPERATOR: dict[Any, Any] = {torch.ops.aten._cdist_forward.default: measure_distances}
+WITHOUT_OPERATOR: dict[Any, Any] = {torch.ops.aten.cdist.default: measure_distances}
 """Operations of torch for which the exporter knows no operator, to what computes the same."""
 
 
