@@ -89,6 +89,24 @@ def save_whisper(folder: Path, positions: int = 1500, seed: int = 0) -> Path:
     return folder
 
 
+def save_ast(folder: Path, seed: int = 0) -> Path:
+    """Write a tiny audio spectrogram transformer with its feature extractor, return its folder."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(seed)
+    config = transformers.ASTConfig(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=24,
+        num_mel_bins=32,
+        max_length=64,
+        patch_size=8,
+    )
+    transformers.ASTModel(config).save_pretrained(folder)
+    transformers.ASTFeatureExtractor(num_mel_bins=32, max_length=64).save_pretrained(folder)
+    return folder
+
+
 def save_wav2vec2(folder: Path, *, masks: bool, seed: int = 0) -> Path:
     """Write a tiny wav2vec2 with its feature extractor, and return its folder."""
     transformers = pytest.importorskip("transformers")

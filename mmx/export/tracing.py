@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from mmx.errors import RunError
@@ -40,6 +40,7 @@ def trace(graph: ExportGraph) -> Traced:
     Raises:
         RunError: The model computes what depends on values, such as a loop until something holds.
     """
+    refuse_untraceable(graph)
     longest = {
         name: each.longest
         for name, each in graph.list_inputs().items()
@@ -59,6 +60,20 @@ def trace(graph: ExportGraph) -> Traced:
         f"the model cannot be traced: {type(reason).__name__}: {str(reason).splitlines()[0]}",
         tip="--format safetensors, which mmx reads; --debug shows where",
     ) from reason
+
+
+def refuse_untraceable(model: nn.Module) -> None:
+    """Refuse a model with a part that says of itself that it leaves torch.
+
+    Raises:
+        RunError: There is one; names it.
+    """
+    for name, part in model.named_modules():
+        if why := getattr(part, "leaves_torch", ""):
+            raise RunError(
+                f"the model cannot be traced: {name or type(part).__name__} {why}, not in torch",
+                tip="--format safetensors, which mmx reads",
+            )
 
 
 def _trace(graph: ExportGraph, fixed: dict[str, int]) -> ExportedProgram:

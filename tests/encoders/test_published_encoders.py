@@ -7,7 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_models import save_text_model, save_timm, save_vit, save_wav2vec2, save_whisper
+from tiny_models import (
+    save_ast,
+    save_text_model,
+    save_timm,
+    save_vit,
+    save_wav2vec2,
+    save_whisper,
+)
 from torch import Tensor
 
 from mmx.encoders import Encoder
@@ -299,20 +306,8 @@ def test_a_repository_that_is_not_here_is_not_fetched() -> None:
 
 
 def test_spectrogram_transformers_equal_the_library(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    config = transformers.ASTConfig(
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=24,
-        num_mel_bins=32,
-        max_length=64,
-        patch_size=8,
-    )
-    folder = tmp_path / "tiny"
-    transformers.ASTModel(config).save_pretrained(folder)
-    extractor = transformers.ASTFeatureExtractor(num_mel_bins=32, max_length=64)
-    extractor.save_pretrained(folder)
+    folder = save_ast(tmp_path / "tiny")
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
     options = {"model": str(folder)}
     sounds = clips()
     x, _, spec = read(Audio(sample_rate=RATE), as_column(sounds))

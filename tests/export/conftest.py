@@ -25,11 +25,12 @@ def export(run: Path, name: str, folder: Path, *words: str) -> Path:
     return folder
 
 
-def run_loader(folder: Path, rows: Rows, tmp: Path) -> Answers:
-    """Return the answers of ``run_model.py``, in a process where importing mmx fails."""
+def run_loader(folder: Path, rows: Rows, tmp: Path, *, alone: bool = True) -> Answers:
+    """Return the answers of ``run_model.py``; alone: in a process where importing mmx fails."""
     blocked = tmp / "blocked"
     blocked.mkdir(exist_ok=True)
-    (blocked / "mmx.py").write_text("raise ImportError('mmx is blocked')\n")
+    if alone:
+        (blocked / "mmx.py").write_text("raise ImportError('mmx is blocked')\n")
     asked = tmp / "rows.json"
     asked.write_text(json.dumps(rows), encoding="utf-8")
     done = subprocess.run(
@@ -60,6 +61,12 @@ def exporting() -> Callable[..., Path]:
 def loading(tmp_path: Path) -> Callable[[Path, Rows], Answers]:
     """Return ``run(folder, rows)``: what ``run_model.py`` answers without mmx."""
     return lambda folder, rows: run_loader(folder, rows, tmp_path)
+
+
+@pytest.fixture
+def loading_with_mmx(tmp_path: Path) -> Callable[[Path, Rows], Answers]:
+    """Return ``run(folder, rows)``: what ``run_model.py`` answers by mmx."""
+    return lambda folder, rows: run_loader(folder, rows, tmp_path, alone=False)
 
 
 @pytest.fixture

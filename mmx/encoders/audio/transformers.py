@@ -127,11 +127,13 @@ class Reader(nn.Module, ABC):
     Attributes:
         net: The library's model, drawn fresh.
         within: What its tensors' names start with where it is a part of a larger model.
+        leaves_torch: What it does outside of torch, so that it cannot be traced; empty for nothing.
         layers: How many layers it has.
     """
 
     net: Any
     within: ClassVar[str] = ""
+    leaves_torch: ClassVar[str] = ""
 
     @property
     def layers(self) -> int:
@@ -253,6 +255,10 @@ class Waveform(Reader):
 
 class Ast(Reader):
     """The audio spectrogram transformer: patches of a spectrogram of fixed length."""
+
+    leaves_torch: ClassVar[str] = (
+        "computes the spectrogram of the audio spectrogram transformer (AST) in numpy"
+    )
 
     def __init__(self, folder: Folder, spec: AudioSpec) -> None:
         super().__init__()
