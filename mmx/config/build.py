@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 from mmx.config import signature
@@ -117,14 +117,23 @@ class Builder:
         self.problems.extend(problems)
         return None if problems else functools.partial(kind, **converted)
 
-    def call(self, target: Callable[..., ObjectT], values: Any, path: str) -> ObjectT | None:
-        """Call a function or class with values, once its signature accepts them; None otherwise."""
+    def call(
+        self, target: Callable[..., ObjectT], values: Any, path: str, also: Sequence[str] = ()
+    ) -> ObjectT | None:
+        """Call a function or class with values, once its signature accepts them; None otherwise.
+
+        Args:
+            target: The function or class.
+            values: Its keyword values.
+            path: Where they stand in the config, for messages.
+            also: Keys of the same place that other code reads; messages name them too.
+        """
         if not isinstance(values, dict):
             given = f"{path}={format_value(values)}"
             keys = ", ".join(f"{path}.{name}" for name in signature.list_options(target))
             self.problems.append(Problem(given, "expected a mapping", accepted=keys))
             return None
-        converted, problems = signature.check_values(target, values, path)
+        converted, problems = signature.check_values(target, values, path, also=also)
         self.problems.extend(problems)
         return None if problems else target(**converted)
 

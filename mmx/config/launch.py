@@ -27,7 +27,7 @@ from omegaconf import DictConfig
 from mmx.config.allowed import hide_guarded
 from mmx.config.compose import composer, parse
 from mmx.config.composed import Composed
-from mmx.config.hydra_node import DIRECTORY_KEYS, Launcher
+from mmx.config.hydra_node import DIRECTORY_KEYS, Launcher, is_hydra_key
 from mmx.config.locate import builtin_directory
 from mmx.config.override_problems import check_overrides
 from mmx.config.sources import ROOT, register
@@ -141,7 +141,8 @@ def show_config(flags: Sequence[str], overrides: Sequence[str], extra: Sequence[
     shows_hydra = "--hydra-help" in flags
     given = [text for text in overrides if text.partition("=")[0] not in DIRECTORY_KEYS]
     if not shows_hydra:
-        _check(given, extra)
+        composed = _check(given, extra)
+        given = [*filter(is_hydra_key, given), *composed.overrides]
     register(() if shows_hydra else extra)
     before = sys.argv
     words = [] if shows_hydra else given
@@ -173,8 +174,12 @@ def _complete_flags(flags: Sequence[str]) -> list[str]:
     )
 
 
-def _check(overrides: Sequence[str], extra: Sequence[Path]) -> None:
-    """Check a config that is only shown, so that errors are in mmx's words and not in Hydra's."""
+def _check(overrides: Sequence[str], extra: Sequence[Path]) -> Composed:
+    """Return a config that is only shown, checked so that errors are in mmx's words.
+
+    Raises:
+        ConfigError: It cannot be composed.
+    """
     with composer(extra):
         parsed = parse(overrides)
         problems = [
@@ -182,7 +187,9 @@ def _check(overrides: Sequence[str], extra: Sequence[Path]) -> None:
             for each, text in zip(parsed, overrides, strict=True)
             if each.is_sweep_override()
         ]
-        if not problems:
-            _, problems = check_overrides(parsed, overrides, extra)
+        if problems:
+            raise ConfigError(problems)
+        composed, problems = check_overrides(parsed, overrides, extra)
     if problems:
         raise ConfigError(problems)
+    return composed

@@ -15,6 +15,7 @@ from hydra.core.override_parser.types import Override
 from mmx.config.clashes import find_chosen_clashes, find_clash
 from mmx.config.compose import COMPOSE_ERRORS, ChosenOptions, compose_options
 from mmx.config.composed import Composed
+from mmx.config.default_source import WITHOUT_SOURCE, takes_source_unasked
 from mmx.config.hydra_node import is_hydra_key
 from mmx.config.keys import find_nearest_key, get_node, has_key, list_keys, list_siblings
 from mmx.config.locate import (
@@ -103,7 +104,10 @@ def _stray_problem(name: str | None) -> Problem:
 def _choose(overrides: tuple[str, ...], places: tuple[Path, ...]) -> ChosenOptions:
     """Return the config before any key is set; jobs that choose the same options share it."""
     with _translate_errors(overrides):
-        return compose_options(overrides)
+        chosen = compose_options(overrides)
+        if takes_source_unasked(chosen.composed, places):
+            return compose_options((*overrides, WITHOUT_SOURCE))
+        return chosen
 
 
 def _set_keys(chosen: ChosenOptions, keys: Sequence[tuple[Override, str]]) -> Composed:

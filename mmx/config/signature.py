@@ -7,7 +7,7 @@ import functools
 import inspect
 import math
 import typing
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Annotated, Any, get_args, get_origin
 
 import pydantic
@@ -52,9 +52,21 @@ def resolve_hints(target: Callable[..., Any]) -> dict[str, Any]:
 
 
 def check_values(
-    target: Callable[..., Any], values: ConfigNode, path: str, supplied: Collection[str] = ()
+    target: Callable[..., Any],
+    values: ConfigNode,
+    path: str,
+    supplied: Collection[str] = (),
+    also: Sequence[str] = (),
 ) -> tuple[ConfigNode, list[Problem]]:
-    """Return the values converted to their annotated types, and every problem found."""
+    """Return the values converted to their annotated types, and every problem found.
+
+    Args:
+        target: A class or function.
+        values: Keyword values for it.
+        path: Where they stand in the config, for messages.
+        supplied: Keyword parameters that mmx passes itself, closed to configs.
+        also: Keys of the same place that other code reads; messages name them too.
+    """
     allowed, hints = list_options(target, supplied), resolve_hints(target)
     problems: list[Problem] = []
     converted: ConfigNode = {}
@@ -66,7 +78,8 @@ def check_values(
                 None if name in supplied else _positional_problem(target, where, name, value)
             )
             problems.append(
-                by_position or _unknown_key_problem(where, str(name), value, path, list(allowed))
+                by_position
+                or _unknown_key_problem(where, str(name), value, path, [*allowed, *also])
             )
         elif isinstance(value, str) and value == MISSING:
             problems.append(_missing_problem(where, hint))

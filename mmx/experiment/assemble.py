@@ -88,6 +88,8 @@ PART_KEYS = (
     "callbacks",
     "trainer",
 )
+PART_ROOT_KEYS = ("callbacks",)
+"""Those of the keys above that a command line sets as a value, as it does the settings."""
 PUBLISHED = f"{PublishedWeights.__module__}.{PublishedWeights.__qualname__}"
 SCRATCH_NODE = {"_target_": "mmx.transfer.scratch.Scratch"}
 
@@ -278,7 +280,7 @@ def _build(
         dropped: Receives the config paths that the run does not read, with the reason.
     """
     root = {key: value for key, value in config.items() if key not in PART_KEYS}
-    settings = builder.call(Settings, root, "")
+    settings = builder.call(Settings, root, "", also=PART_ROOT_KEYS)
     if settings is not None:
         keep_library_facts(open_fact_keeper(settings))
     trainer = builder.call(Trainer, config.get("trainer", {}), "trainer")

@@ -8,7 +8,7 @@ from typing import Any
 
 from mmx.config.build import Builder
 from mmx.config.nodes import ConfigNode
-from mmx.experiment.assemble import PART_KEYS
+from mmx.experiment.assemble import PART_KEYS, PART_ROOT_KEYS
 from mmx.experiment.fitting import check_name
 from mmx.experiment.opener import find_special_files, refuse_unusable_paths
 from mmx.experiment.parts import choose_modalities
@@ -54,7 +54,7 @@ def build_target(config: ConfigNode, allowed: Collection[str] = ()) -> TargetAlo
     builder.problems.extend([*find_misplaced_paths(config), *find_special_files(config)])
     config = make_paths_absolute(config)
     root = {key: value for key, value in config.items() if key not in PART_KEYS}
-    settings = builder.call(Settings, root, "")
+    settings = builder.call(Settings, root, "", also=PART_ROOT_KEYS)
     task = builder.build(config.get("target"), Task, "target")
     reduce_to_one_run(builder, root, settings)
     if task is not None:

@@ -34,9 +34,9 @@ class Verb:
         summary: One line of ``mmx --help``.
         place: Verbs are listed in this order, and by name where it is equal.
         completes: What TAB offers: ``words`` (a tuple) for the first word, ``runs`` run
-            directories at most, ``flags`` (a dictionary from a flag to the values that it takes,
-            to the name of a config group that has them, or to None where it takes none), and
-            with ``overrides`` what Hydra can complete.
+            directories at most, with ``sweeps`` directories of sweeps too, ``flags`` (a dictionary
+            from a flag to the values that it takes, to the name of a config group that has them,
+            or to None where it takes none), and with ``overrides`` what Hydra can complete.
     """
 
     name: str

@@ -99,10 +99,12 @@ def _complete(completes: Mapping[str, Any], words: Sequence[str], last: str) -> 
         return _select([flag for flag in flags if flag.startswith("--")], last)
     if words and (values := flags.get(words[-1])) is not None:
         return _select(find_options(values) if isinstance(values, str) else values, last)
+    found = _complete_run(last) if len(words) < completes.get("runs", 0) else []
+    if completes.get("sweeps"):
+        found += _complete_sweep(last)
     if completes.get("overrides"):
-        return _complete_override(words, last)
-    found = _select(completes.get("words", ()), last) if not words else []
-    return found + (_complete_run(last) if len(words) < completes.get("runs", 0) else [])
+        return _complete_override(words, last) + found
+    return (_select(completes.get("words", ()), last) if not words else []) + found
 
 
 def _select(words: Iterable[str], beginning: str) -> list[str]:
@@ -119,6 +121,11 @@ def _complete_override(words: Sequence[str], last: str) -> list[str]:
 
 
 def _complete_run(last: str) -> list[str]:
-    """Return run directories."""
+    """Return run directories, of sweeps too."""
     places = [*Path().glob("outputs/runs/*/"), *Path().glob("outputs/sweeps/*/runs/*/")]
     return sorted(_select(map(str, places), last))
+
+
+def _complete_sweep(last: str) -> list[str]:
+    """Return directories of sweeps."""
+    return sorted(_select(map(str, Path().glob("outputs/sweeps/*/")), last))

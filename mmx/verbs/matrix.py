@@ -54,6 +54,8 @@ SUMMARY = "show the gain of every source on every target"
 PLACE = 75
 COMPLETES = {
     "overrides": True,
+    "runs": 1000,
+    "sweeps": True,
     "flags": {
         "--metric": (),
         "--format": ("text", "csv", "json", "markdown", "latex", "html"),

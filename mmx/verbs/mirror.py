@@ -34,7 +34,7 @@ from mmx.verbs.run_words import read_run_word
 
 SUMMARY = "copy runs to TensorBoard, MLflow or Weights & Biases"
 PLACE = 75
-COMPLETES = {"runs": 1000, "flags": {"--to": "tracker", "--allow": ()}}
+COMPLETES = {"runs": 1000, "sweeps": True, "flags": {"--to": "tracker", "--allow": ()}}
 
 OPTION = "tracker."
 ENDINGS = {

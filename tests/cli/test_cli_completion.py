@@ -78,6 +78,18 @@ def test_run_directories(tmp_path, monkeypatch, verb):
     assert complete_line(f"mmx {verb} outputs/runs/one x") == []
 
 
+def test_matrix_takes_overrides_runs_and_sweeps(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("outputs/runs/one").mkdir(parents=True)
+    Path("outputs/sweeps/s/runs/two").mkdir(parents=True)
+    sources = starting("ci", options("source"), "source=")
+    assert complete_line("mmx matrix source=ci") == sources
+    runs = ["outputs/runs/one", "outputs/sweeps/s/runs/two"]
+    assert complete_line("mmx matrix outputs/") == [*runs, "outputs/sweeps/s"]
+    assert complete_line("mmx matrix outputs/runs/one outputs/s") == [runs[1], "outputs/sweeps/s"]
+    assert complete_line("mmx matrix --format j") == ["json"]
+
+
 @pytest.fixture
 def path_with_mmx(tmp_path: Path) -> str:
     (tmp_path / "bin").mkdir()

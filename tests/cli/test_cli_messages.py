@@ -19,7 +19,7 @@ from mmx.verbs import find_verbs
 
 GROUPS = listed(catalogue.GROUPS)
 ROOT_KEYS = listed(root_keys())
-SETTINGS = listed(key for key in root_keys() if key != "callbacks")  # which are parts
+SETTINGS = listed(root_keys())
 TRAINER = listed(catalogue.ROOT["trainer"], "trainer.")
 ROOTS = f"{GROUPS}, trainer.<key>, {ROOT_KEYS}"
 TASKS = listed(options("task"))
