@@ -30,6 +30,7 @@ verbs:
 {verbs}
 
   mmx <verb> --help says more; mmx train --help lists all tasks, encoders, fusions ...
+  mmx help transfer=parameter explains an option and its keys, mmx help wise_ft a key
   --debug shows tracebacks, --version the version. Tasks are looked for in MMX_DATA_DIR.
 """
 
@@ -86,7 +87,7 @@ def _find_verb(words: list[str], debug: bool) -> tuple[Callable[[list[str]], int
     if words[:1] == ["--complete"]:
         return _complete, words[1:]
     words = [word for word in words if word != "--debug"]
-    if not words or words[0] in ("-h", "--help", "help"):
+    if not words or words[0] in ("-h", "--help") or words == ["help"]:
         return _print_help, words
     verb, *rest = words
     if verb in ("-V", "--version", "version"):

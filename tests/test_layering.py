@@ -16,7 +16,7 @@ LAYERS = (  # top to bottom; parts of one layer do not import each other
     ("verbs",),
     ("execution", "export"),
     ("ranks",),
-    ("stages",),
+    ("stages", "reference"),
     ("experiment", "reports"),
     ("runs", "explanations"),
     ("evaluation", "workers", "search"),
@@ -56,7 +56,7 @@ LAYERS = (  # top to bottom; parts of one layer do not import each other
     ("printable", "json_object"),
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
-MAY_IMPORT_CONFIG = {"cli", "verbs", "experiment", "config"}
+MAY_IMPORT_CONFIG = {"cli", "verbs", "reference", "experiment", "config"}
 LINES_OF_A_FILE = 450
 LINES_OF_A_FUNCTION = 75
 

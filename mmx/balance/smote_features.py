@@ -32,7 +32,7 @@ class SmoteFeatures(Balance):
     hold several rows of each class.
 
     Args:
-        neighbors: k.
+        neighbors: k, the number of nearest rows of its class that a row may move towards.
 
     Reference: Chawla et al. 2002, JAIR 16.
     """

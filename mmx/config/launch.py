@@ -7,6 +7,8 @@ that is configured by mmx's own root config. A launcher's workers receive plain 
 
 from __future__ import annotations
 
+import contextlib
+import io
 import shutil
 import sys
 import tempfile
@@ -25,6 +27,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from mmx.config.allowed import hide_guarded
+from mmx.config.commented import add_comments, collect_comments
 from mmx.config.compose import composer, parse
 from mmx.config.composed import Composed
 from mmx.config.hydra_node import DIRECTORY_KEYS, Launcher, is_hydra_key
@@ -128,7 +131,7 @@ def _launch(
 
 
 def show_config(flags: Sequence[str], overrides: Sequence[str], extra: Sequence[Path] = ()) -> None:
-    """Print a config, or what Hydra knows, by Hydra's own main function, without running a job.
+    """Print a config with comments, or what Hydra knows, by Hydra's own main function; run no job.
 
     Args:
         flags: Hydra's flags.
@@ -139,22 +142,29 @@ def show_config(flags: Sequence[str], overrides: Sequence[str], extra: Sequence[
         ConfigError: A config that is to be shown cannot be composed.
     """
     shows_hydra = "--hydra-help" in flags
+    comments: dict[str, str] = {}
     given = [text for text in overrides if text.partition("=")[0] not in DIRECTORY_KEYS]
     if not shows_hydra:
         composed = _check(given, extra)
         given = [*filter(is_hydra_key, given), *composed.overrides]
+        comments = collect_comments(composed, extra)
     register(() if shows_hydra else extra)
     before = sys.argv
     words = [] if shows_hydra else given
     # Flags come last: a bare --info would take an override as its value.
     sys.argv = ["mmx", *words, *_complete_flags(flags)]
+    shown = io.StringIO()
     try:
-        hydra.main(version_base="1.3", config_path=str(builtin_directory()), config_name=ROOT)(
-            _run_nothing
-        )()
+        with contextlib.redirect_stdout(shown):
+            hydra.main(version_base="1.3", config_path=str(builtin_directory()), config_name=ROOT)(
+                _run_nothing
+            )()
     finally:
         sys.argv = before
         register()
+        is_config = any(flag.partition("=")[0] in CONFIG_FLAGS for flag in flags)
+        text = shown.getvalue()
+        sys.stdout.write(add_comments(text, comments) if is_config else text)
 
 
 def _run_nothing(config: DictConfig) -> None:

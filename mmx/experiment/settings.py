@@ -37,8 +37,7 @@ class Settings:
         share_encoders: Modalities of which all inputs of a task have one encoder.
         match: ``params`` chooses the fusion's width by its number of parameters.
         match_params: Trainable parameters of fusion and head that ``params`` aims at.
-        control: The controls that the target is compared with, one or several of
-            :data:`~mmx.controls.CONTROLS`, or ``none``.
+        control: What the target is compared with: one control, a list of several, or ``none``.
         templates: The texts that stand for a class where ``control=zero_shot``, with ``{}`` in the
             place of its name; their mean counts.
         curve: On a command line: the fractions of the target's labels to run.

@@ -27,7 +27,7 @@ class Attention(Fusion):
     Args:
         widths: Modality to widths.
         outputs: Not used.
-        width: D_out.
+        width: Width of the fused vector, D_out.
     """
 
     def __init__(

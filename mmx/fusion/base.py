@@ -66,7 +66,7 @@ class Fusion(nn.Module, ABC):
             ``match=params`` sets it.
         shut_at_start: Patterns of the names of parameters that have a zero gradient in the
             first step, because a gate in front of them starts closed.
-        width: D_out, the width of what :meth:`forward` returns.
+        width: Width of the fused vector, D_out, the width of what :meth:`forward` returns.
         modalities: The modalities, sorted by name.
         label_tensors: Only of methods that return logits: names of the tensors with one row
             for each output, which a transfer may match by class name.

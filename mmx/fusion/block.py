@@ -33,9 +33,9 @@ class Block(Fusion):
     Args:
         widths: Modality to widths.
         outputs: Not used.
-        width: D_out, and the width of all of a modality's chunks.
+        width: Width of the fused vector, D_out, and the width of all of a modality's chunks.
         blocks: K, but no more than D_out.
-        rank: R.
+        rank: R, the number of summed products; more of them express more and cost more.
 
     Reference: Ben-younes et al. 2019, arXiv 1902.00038.
     """

@@ -34,7 +34,7 @@ class Bottleneck(Fusion):
     Args:
         widths: Modality to widths.
         outputs: Not used.
-        width: D_out, and the width of all tokens.
+        width: Width of the fused vector, D_out, and the width of all tokens.
         layers: Blocks of each modality.
         heads: Heads of every attention; need not divide the width.
         bottlenecks: Number of the tokens f.

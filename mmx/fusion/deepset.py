@@ -26,7 +26,7 @@ class Deepset(Fusion):
     Args:
         widths: Modality to widths.
         outputs: Not used.
-        width: D_out, and the width of the embeddings.
+        width: Width of the fused vector, D_out, and the width of the embeddings.
         pool: ``sum``; ``mean``, of a scale that does not depend on how many modalities a row
             has; or ``max`` of each unit.
 

@@ -29,7 +29,7 @@ class Film(Fusion):
     Args:
         widths: Modality to widths.
         outputs: Not used.
-        width: D_out.
+        width: Width of the fused vector, D_out.
         conditioned: c, the modality that is modulated by the others; None: the first by name.
 
     Raises:

@@ -28,8 +28,9 @@ class Gmu(Fusion):
     Args:
         widths: Modality to widths.
         outputs: Not used.
-        width: D_out.
-        gate: ``softmax`` or ``sigmoid``.
+        width: Width of the fused vector, D_out.
+        gate: Whether the modalities compete for each unit (``softmax``), or each has a gate of
+            its own (``sigmoid``).
 
     Reference: Arevalo et al. 2017, arXiv 1702.01992.
     """

@@ -30,8 +30,8 @@ class LowRank(Fusion):
     Args:
         widths: Modality to widths.
         outputs: Not used.
-        width: D_out.
-        rank: R.
+        width: Width of the fused vector, D_out.
+        rank: R, the number of summed products; more of them express more and cost more.
 
     Reference: Liu et al. 2018, arXiv 1806.00064.
     """

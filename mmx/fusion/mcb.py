@@ -33,8 +33,8 @@ class Mcb(Fusion):
     Args:
         widths: Modality to widths.
         outputs: Not used.
-        width: D_out.
-        sketch: Number of buckets.
+        width: Width of the fused vector, D_out.
+        sketch: Number of buckets; the more, the closer the sketch is to the outer product.
 
     Reference: Fukui et al. 2016, arXiv 1606.01847.
     """

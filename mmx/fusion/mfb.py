@@ -30,8 +30,8 @@ class Mfb(Fusion):
     Args:
         widths: Modality to widths.
         outputs: Not used.
-        width: D_out.
-        factors: k.
+        width: Width of the fused vector, D_out.
+        factors: k, the number of products that are summed for each unit.
 
     Reference: Yu et al. 2017, arXiv 1708.01471.
     """

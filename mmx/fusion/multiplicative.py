@@ -32,8 +32,8 @@ class Multiplicative(Fusion):
     Args:
         widths: Modality to widths.
         outputs: Not used.
-        width: D_out, and the width of every p and z.
-        form: ``full`` or ``vector``.
+        width: Width of the fused vector, D_out, and the width of every p and z.
+        form: ``full``: every unit may depend on all products; ``vector``: on its own alone.
         factor: Width of the factors, for ``full`` only; None: 16.
 
     Raises:

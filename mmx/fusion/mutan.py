@@ -31,8 +31,8 @@ class Mutan(Fusion):
     Args:
         widths: Modality to widths.
         outputs: Not used.
-        width: D_out, and the width of every u_m.
-        rank: R.
+        width: Width of the fused vector, D_out, and the width of every u_m.
+        rank: R, the number of summed products; more of them express more and cost more.
 
     Reference: Ben-younes et al. 2017, arXiv 1705.06676.
     """

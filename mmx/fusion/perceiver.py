@@ -30,8 +30,8 @@ class Perceiver(Fusion):
     Args:
         widths: Modality to widths.
         outputs: Not used.
-        width: D_out, and the width of tokens and latents.
-        latents: N.
+        width: Width of the fused vector, D_out, and the width of tokens and latents.
+        latents: N, the number of learned vectors that attend to all tokens.
         layers: How often the latents attend to the tokens, then to each other.
         heads: Heads of every attention; need not divide the width.
         dropout: Fraction of the output of attention and feed-forward dropped in training.

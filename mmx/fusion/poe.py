@@ -49,7 +49,8 @@ class Poe(UnimodalHeads):
         widths: Modality to widths.
         outputs: C.
         hidden: Width of a ReLU layer in each head; None: heads are linear.
-        experts: ``discrete`` or ``gaussian``.
+        experts: ``discrete`` distributions for classes and labels, or ``gaussian`` ones for
+            regression.
         prior: Whether there is a prior.
 
     References: Hinton 2002, Training products of experts by minimizing contrastive

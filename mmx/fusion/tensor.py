@@ -36,7 +36,7 @@ class Tensor(Fusion):
     Args:
         widths: Modality to widths.
         outputs: Not used.
-        width: D_out.
+        width: Width of the fused vector, D_out.
         factor_width: Width of each P_m x_m; None: the largest of at most 32 that keeps the
             product within 2,500 entries (32, 32, 12 and 6 for M = 1, 2, 3 and 4).
 

@@ -32,7 +32,7 @@ class Transformer(Fusion):
     Args:
         widths: Modality to widths.
         outputs: Not used.
-        width: D_out, and the width of the tokens.
+        width: Width of the fused vector, D_out, and the width of the tokens.
         layers: Number of blocks.
         heads: Heads of every attention; need not divide the width.
         dropout: Fraction of the output of attention and feed-forward dropped in training.

@@ -29,7 +29,7 @@ class WeightedSum(Fusion):
     Args:
         widths: Modality to widths.
         outputs: Not used.
-        width: D_out, the common width.
+        width: Width of the fused vector, D_out, the common width.
         alpha: ``fixed``: w is from ``weights``; ``learned``: w is learned; ``per_sample``:
             w and u are learned.
         weights: Modality to weight > 0, for ``fixed`` only; None: all equal.

@@ -21,7 +21,7 @@ class Linear(Mapping):
 
     Args:
         widths: Modality to D_m.
-        width: D'.
+        width: D', the width of the common space.
     """
 
     def __init__(

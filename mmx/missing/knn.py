@@ -25,7 +25,7 @@ class Knn(Imputing):
 
     Args:
         shapes: Modality to widths.
-        n_neighbors: k.
+        n_neighbors: k, the number of nearest training rows that a value is the mean of.
         rows: The most training rows to keep as donors, drawn once for each fit. For every
             modality they include a row that has it, if ``rows`` is at least the number of
             modalities.

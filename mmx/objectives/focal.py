@@ -25,7 +25,7 @@ class Focal(Objective):
     (1 - p)^γ.
 
     Args:
-        gamma: γ ≥ 0.
+        gamma: γ ≥ 0. 0 is cross-entropy; larger values give easy rows less weight.
         class_weights: v: ``none``, all 1; ``balanced``, N / (C · n_c) from the training
             rows, 1 for a class without rows; or one number > 0 for each class.
 

@@ -28,7 +28,7 @@ class Fsdd(Task):
 
     Args:
         data_dir: Folder of the data.
-        test_speakers: Speakers of ``test``.
+        test_speakers: Speakers whose recordings are the test rows, and nobody else's.
         val_speakers: Speakers of ``val``; without any, ``val`` is ``val_fraction`` of the
             other speakers' rows.
         group: ``speaker`` keeps each speaker's rows in one split where splits are cut: for folds,

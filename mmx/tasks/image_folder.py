@@ -36,7 +36,7 @@ class ImageFolder(CutTask):
     read are noted.
 
     Args:
-        path: The folder.
+        path: The folder with ``{train,val,test}/<class>/`` or ``<class>/`` in it.
         test_fraction: Share of the rows in ``test`` if there is none, the same rows for every
             seed.
         unusable: Whether to refuse an image that cannot be decoded, or to drop it and count it.

@@ -47,11 +47,11 @@ class PickledSequences(CutTask):
     the file says how long rows are (``audio_lengths``); a row of zeros alone lacks that input.
 
     Args:
-        path: The file.
+        path: The pickle, as MultiBench or MMSA write it.
         columns: Modality (``sequence``, ``vector`` or ``text``) to names to keys of the file, such
             as ``{sequence: {vision: vision}, text: raw_text}``. None: ``text``, ``audio`` and
             ``vision``, each a sequence.
-        kind: Numbers or classes.
+        kind: Whether labels are read as numbers (``regression``) or as classes.
         label: Key of the labels; None: ``regression_labels`` or ``labels`` for numbers,
             ``classification_labels`` or ``labels`` for classes.
         not_finite: Whether to refuse features that are infinite or NaN, or to read them as zero.

@@ -83,6 +83,11 @@ class AdamW(Optimizer):
     """Adam with decoupled weight decay; works for most models without tuning.
 
     Reference: Loshchilov and Hutter 2019, arXiv 1711.05101.
+
+    Args:
+        lr: Peak learning rate, after warm-up and before it falls along a cosine.
+        weight_decay: Decay of matrices and kernels; vectors (biases, norms) have none.
+        betas: How slowly the running means of the gradients and of their squares forget.
     """
 
     elementwise = True
@@ -107,6 +112,11 @@ class Sgd(Optimizer):
     """Stochastic gradient descent with Nesterov momentum; the usual choice for convnets.
 
     Its learning rate has to be tuned more carefully than that of AdamW.
+
+    Args:
+        lr: Peak learning rate, after warm-up and before it falls along a cosine.
+        weight_decay: Decay of matrices and kernels; vectors (biases, norms) have none.
+        momentum: Share of the last step that the next one goes on with.
     """
 
     elementwise = True

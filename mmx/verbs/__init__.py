@@ -36,7 +36,8 @@ class Verb:
         completes: What TAB offers: ``words`` (a tuple) for the first word, ``runs`` run
             directories at most, with ``sweeps`` directories of sweeps too, ``flags`` (a dictionary
             from a flag to the values that it takes, to the name of a config group that has them,
-            or to None where it takes none), and with ``overrides`` what Hydra can complete.
+            or to None where it takes none), with ``overrides`` what Hydra can complete, and with
+            ``topics`` that and the verbs.
     """
 
     name: str

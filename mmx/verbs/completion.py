@@ -102,6 +102,9 @@ def _complete(completes: Mapping[str, Any], words: Sequence[str], last: str) -> 
     found = _complete_run(last) if len(words) < completes.get("runs", 0) else []
     if completes.get("sweeps"):
         found += _complete_sweep(last)
+    if completes.get("topics"):
+        keys = (each.rstrip("=") if "." in each else each for each in _complete_override([], last))
+        return _select(find_verbs(), last) + list(keys)
     if completes.get("overrides"):
         return _complete_override(words, last) + found
     return (_select(completes.get("words", ()), last) if not words else []) + found

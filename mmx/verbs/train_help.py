@@ -52,7 +52,8 @@ def page(words: Sequence[str]) -> str:
     body = root[root.index("\nseed:") :].split("\nhydra:", 1)[0].strip("\n")
     lines.extend(f"  {line}".rstrip() for line in body.splitlines())
     lines.append(
-        "\nEvery option has keys of its own: mmx train --cfg job target=table shows them all."
+        "\nEvery option has keys of its own: mmx help target=table explains them, and\n"
+        "mmx train --cfg job target=table shows them with their values."
     )
     return "\n".join(lines) + "\n"
 

@@ -37,7 +37,7 @@ class SpectrogramCnn(Encoder):
     Args:
         spec: Sample rate and maximum length of the sounds.
         width: D, the channels of the last stage; a multiple of ``2 ** (depth - 1)``.
-        depth: Number of stages.
+        depth: Number of stages, one after another.
         mels: Number of mel bands.
         window_ms: Length of a frame, in milliseconds.
         hop_ms: Time from the start of a frame to that of the next, in milliseconds.

@@ -32,7 +32,7 @@ class SmallCnn(Encoder):
     Args:
         spec: Size of the images.
         width: D, the channels of the last stage; a multiple of ``2 ** (depth - 1)``.
-        depth: Number of stages.
+        depth: Number of stages, one after another.
 
     Raises:
         ValueError: ``width`` cannot be halved ``depth - 1`` times, or the images are too

@@ -39,7 +39,7 @@ class GridCnn(Encoder):
     Args:
         spec: The vocabulary.
         width: D, the channels of the last stage; a multiple of ``2 ** (depth - 1)``.
-        depth: Number of stages.
+        depth: Number of stages, one after another.
         patch: p, pixels on each side of a word; a word vector has 3·p² values.
         columns: Number of words in a line of the grid.
         dropout: Fraction of the word vectors' units dropped in training.

@@ -20,7 +20,7 @@ class Tfidf(Encoder):
 
     Args:
         spec: The terms.
-        width: D.
+        width: D, the width of the features.
         dropout: Fraction of the activations dropped in training.
     """
 

@@ -21,7 +21,7 @@ class Linear(Encoder):
 
     Args:
         spec: The vector.
-        width: D.
+        width: D, the width of the features.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ class SmallCnn3d(Encoder):
     Args:
         spec: Number and size of the frames.
         width: D, the channels of the last stage; each stage before has half of those of the next.
-        depth: Number of stages.
+        depth: Number of stages, one after another.
 
     Raises:
         ValueError: ``width`` cannot be halved ``depth - 1`` times.

@@ -45,8 +45,8 @@ class BiTuning(Regularizer):
     batch, above all with a source that was trained without labels.
 
     Args:
-        strength: λ.
-        width: Of the projections.
+        strength: λ, the weight of the penalty in the loss.
+        width: Width of the projections that rows are compared in.
         temperature: τ, of both terms.
 
     Reference: Zhong et al. 2020, arXiv 2011.06182.
@@ -91,7 +91,7 @@ class BiTuningPenalty(Penalty):
 
     Args:
         widths: Modality to D_m.
-        strength: λ.
+        strength: λ, the weight of the penalty in the loss.
         width: Of the projections.
         temperature: τ.
 

@@ -30,7 +30,7 @@ class Bss(Regularizer):
     training from scratch.
 
     Args:
-        strength: λ.
+        strength: λ, the weight of the penalty in the loss.
         k: How many singular values are penalised.
 
     Reference: Chen et al. 2019, Catastrophic forgetting meets negative transfer.
@@ -56,7 +56,7 @@ class BssPenalty(FeaturePenalty):
 
     Args:
         modalities: Names of the target's modalities.
-        strength: λ.
+        strength: λ, the weight of the penalty in the loss.
         k: Singular values.
     """
 

@@ -33,7 +33,7 @@ class CoTuning(Regularizer):
     when the source has many classes, some of which resemble the target's.
 
     Args:
-        strength: λ.
+        strength: λ, the weight of the penalty in the loss.
         temperature: T, for a source with badly calibrated probabilities: above 1 for an
             overconfident source.
 
@@ -72,7 +72,7 @@ class CoTuningPenalty(DecisionPenalty):
 
     Args:
         context: See :class:`~mmx.transfer.regularizers.base.RegularizerContext`.
-        strength: λ.
+        strength: λ, the weight of the penalty in the loss.
         relation: ``(C_t, C_s)`` p(y_s | y_t). It follows from the data, so no checkpoint holds it.
 
     Attributes:

@@ -23,7 +23,7 @@ class Coral(Regularizer):
     under different conditions (domain adaptation); it is cheaper and coarser than ``mmd``.
 
     Args:
-        strength: λ.
+        strength: λ, the weight of the penalty in the loss.
 
     Reference: Sun and Saenko 2016, arXiv 1607.01719.
     """
@@ -50,7 +50,7 @@ class CoralPenalty(FeaturePenalty):
     Args:
         source: Modality to the ``(N, D)`` f0 of the source's rows. Only their covariance is kept,
             and no checkpoint holds it.
-        strength: λ.
+        strength: λ, the weight of the penalty in the loss.
     """
 
     compares_rows = True

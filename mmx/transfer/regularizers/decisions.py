@@ -52,7 +52,7 @@ class DecisionPenalty(Penalty):
     Args:
         context: What :func:`~mmx.transfer.regularizers.features.find_compared_modalities` accepts.
         name: Name of the regulariser.
-        strength: λ.
+        strength: λ, the weight of the penalty in the loss.
     """
 
     reference: Reference
@@ -110,7 +110,7 @@ class SoftPenalty(DecisionPenalty):
     Args:
         context: See :class:`DecisionPenalty`.
         name: Name of the regulariser.
-        strength: λ.
+        strength: λ, the weight of the penalty in the loss.
         temperature: T.
     """
 

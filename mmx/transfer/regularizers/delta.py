@@ -49,7 +49,7 @@ class Delta(Regularizer):
     runs the source's encoders.
 
     Args:
-        strength: λ.
+        strength: λ, the weight of the penalty in the loss.
         probe_rows: Training rows on which the increase of the loss is measured.
 
     Reference: Li et al. 2019, arXiv 1901.09229.
@@ -102,7 +102,7 @@ class DeltaPenalty(Penalty):
         reference: The source.
         weights: Modality to a of each stage. They follow from the data, so no checkpoint holds
             them.
-        strength: λ.
+        strength: λ, the weight of the penalty in the loss.
     """
 
     reference: Reference

@@ -21,7 +21,7 @@ class Distill(Regularizer):
     target's, and the encoders should stay compatible with the source's head.
 
     Args:
-        strength: λ.
+        strength: λ, the weight of the penalty in the loss.
         temperature: T; the higher it is, the more unlikely classes count.
 
     Reference: Hinton et al. 2015, arXiv 1503.02531.

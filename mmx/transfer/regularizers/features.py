@@ -25,7 +25,7 @@ class ModalityPenalty(Penalty):
     """Base of penalties λ · mean_m R_m, over the modalities m that any row of the batch has.
 
     Args:
-        strength: λ.
+        strength: λ, the weight of the penalty in the loss.
 
     Attributes:
         modalities: Their names.
@@ -81,7 +81,7 @@ class FeaturePenalty(ModalityPenalty):
 
     Args:
         modalities: Their names.
-        strength: λ.
+        strength: λ, the weight of the penalty in the loss.
 
     Attributes:
         fewest: The number of rows that a term needs.
@@ -118,7 +118,7 @@ class ComparedPenalty(ModalityPenalty):
     Args:
         context: What :func:`find_compared_modalities` accepts.
         name: Name of the regulariser.
-        strength: λ.
+        strength: λ, the weight of the penalty in the loss.
     """
 
     reference: Reference

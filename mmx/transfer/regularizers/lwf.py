@@ -22,8 +22,8 @@ class Lwf(Regularizer):
     other axes; ``distill`` is the stricter form, with g frozen.
 
     Args:
-        strength: λ.
-        temperature: T.
+        strength: λ, the weight of the penalty in the loss.
+        temperature: T, which softens the distributions that are compared.
 
     Reference: Li and Hoiem 2016, arXiv 1606.09282.
     """
@@ -53,7 +53,7 @@ class LwfPenalty(SoftPenalty):
 
     Args:
         context: See :class:`~mmx.transfer.regularizers.base.RegularizerContext`.
-        strength: λ.
+        strength: λ, the weight of the penalty in the loss.
         temperature: T.
 
     Attributes:

@@ -36,7 +36,7 @@ class Mmd(Regularizer):
     ``coral`` compares covariances alone.
 
     Args:
-        strength: λ.
+        strength: λ, the weight of the penalty in the loss.
 
     Reference: Gretton et al. 2012, A kernel two-sample test; several kernels: Long et al.
     2015, arXiv 1502.02791.
@@ -64,7 +64,7 @@ class MmdPenalty(FeaturePenalty):
     Args:
         source: Modality to the ``(N, D)`` f0 of the source's rows. They follow from the data, so
             no checkpoint holds them.
-        strength: λ.
+        strength: λ, the weight of the penalty in the loss.
     """
 
     compares_rows = True

@@ -32,7 +32,7 @@ class Rkd(Regularizer):
     fresh, of another architecture or of another width than the source's.
 
     Args:
-        strength: λ.
+        strength: λ, the weight of the penalty in the loss.
         distance: a, the weight of the pairs.
         angle: b, the weight of the triplets.
 
@@ -65,7 +65,7 @@ class RkdPenalty(ComparedPenalty):
 
     Args:
         context: See :class:`~mmx.transfer.regularizers.base.RegularizerContext`.
-        strength: λ.
+        strength: λ, the weight of the penalty in the loss.
         distance: a.
         angle: b.
     """

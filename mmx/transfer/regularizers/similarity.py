@@ -24,7 +24,7 @@ class Similarity(Regularizer):
     source's; it is the cheaper of the two, with memory n² in place of n³.
 
     Args:
-        strength: λ.
+        strength: λ, the weight of the penalty in the loss.
 
     Reference: Tung and Mori 2019, arXiv 1907.09682.
     """
@@ -52,7 +52,7 @@ class SimilarityPenalty(ComparedPenalty):
     Args:
         context: See :class:`~mmx.transfer.regularizers.base.RegularizerContext`.
         name: Name of the regulariser.
-        strength: λ.
+        strength: λ, the weight of the penalty in the loss.
     """
 
     compares_rows = True

@@ -1,0 +1,153 @@
+"""Topics as text for a terminal or a pipe: lines of 80 columns, with styles for a terminal."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator, Mapping
+
+from mmx.config.locate import ALIASES, find_default_option
+from mmx.printable import printable
+from mmx.reference.docstrings import split_paragraphs
+from mmx.reference.entries import Key, Option, list_group
+from mmx.reference.topics import GroupTopic, KeysTopic, ListTopic, Reference, Topic
+
+WIDTH = 80
+HEAD, NAME, QUIET, PLAIN = "bold", "bold cyan", "dim", ""
+MOST_OPTIONS = 6
+"""Most options that a key's line names."""
+Line = tuple[str, str]
+"""A line, and the style that rich gives it."""
+
+
+def write_topic(topic: Topic, reference: Reference) -> Iterator[Line]:
+    """Yield the lines that explain a topic."""
+    if isinstance(topic, Option):
+        yield from _write_option(topic)
+    elif isinstance(topic, GroupTopic):
+        yield from _write_group(topic.group, reference)
+    elif isinstance(topic, KeysTopic):
+        yield from _write_keys(topic)
+    else:
+        yield from _write_list(topic)
+
+
+def _write_option(option: Option) -> Iterator[Line]:
+    yield from _wrap(f"{option.typed}: {option.headline}", style=HEAD)
+    yield PLAIN, PLAIN
+    for part in split_paragraphs(f"{option.docs.summary}\n\n{option.docs.body}"):
+        yield from _write_paragraph(part)
+        yield PLAIN, PLAIN
+    if option.notes:
+        yield from ((f"  {line}".rstrip(), PLAIN) for line in option.notes.splitlines())
+        yield PLAIN, PLAIN
+    if option.target and not option.docs.summary:
+        package = option.target.partition(".")[0]
+        yield from _wrap(f"Its class is {option.target}: with --allow {package} it is explained.")
+        yield PLAIN, PLAIN
+    if not option.keys:
+        yield "It has no keys of its own.", QUIET
+        return
+    yield "keys:", HEAD
+    for key in option.keys:
+        yield from _write_key(key, indent=2)
+    yield PLAIN, PLAIN
+    yield f"type:  {_example(option)}", QUIET
+
+
+def _example(option: Option) -> str:
+    """Return a command with the option and one of its keys."""
+    key = next((key for key in option.keys if key.default and " " not in key.default), None)
+    setting = f" {key.path}={key.default}" if key is not None else ""
+    return f"mmx train {option.typed}{setting}"
+
+
+def _write_group(group: str, reference: Reference) -> Iterator[Line]:
+    """Yield the options of a group, with its default."""
+    options = list_group(group, reference.extra)
+    default = find_default_option(group)
+    yield f"{group}=", HEAD
+    yield from _write_table(
+        {f"{name}{' *' if name == default else ''}": text for name, text in options.items()}
+    )
+    yield PLAIN, PLAIN
+    notes = ["* is the default, unless an experiment says otherwise."] if default else []
+    if group in ALIASES:
+        notes.append(f"The keys of an option are typed as {group.replace('/', '.')}.<key>.")
+    first = default or next(iter(options), "")
+    notes.append(f"mmx help {group}={first} explains an option and its keys.")
+    for note in notes:
+        yield from _wrap(note, style=QUIET)
+
+
+def _write_keys(topic: KeysTopic) -> Iterator[Line]:
+    """Yield keys with the options that have them."""
+    for number, (key, options) in enumerate(topic.keys):
+        if number:
+            yield PLAIN, PLAIN
+        yield from _write_key(key, indent=0, full=True)
+        if options:
+            shown = ", ".join(options[:MOST_OPTIONS])
+            more = f" and {len(options) - MOST_OPTIONS} more" * (len(options) > MOST_OPTIONS)
+            yield from _wrap(f"of {shown}{more}", indent=4, style=QUIET)
+
+
+def _write_list(topic: ListTopic) -> Iterator[Line]:
+    yield f"{topic.word} is the name of several:", HEAD
+    yield from _write_table(dict(topic.found))
+    yield PLAIN, PLAIN
+    yield f"mmx help {topic.found[0][0]} explains the first of them.", QUIET
+
+
+def _write_key(key: Key, *, indent: int, full: bool = False) -> Iterator[Line]:
+    """Yield a key: what is typed, what it takes, and what it means.
+
+    Args:
+        key: The key.
+        indent: Columns in front of it.
+        full: Whether its line of the config file is shown too, which has examples.
+    """
+    default = "=??? (to be typed)" if key.default is None else f"={key.default}"
+    yield from _wrap(f"{key.path}{default}", indent=indent, style=NAME)
+    if key.accepts:
+        yield from _wrap(f"takes {key.accepts}", indent=indent + 4, style=QUIET)
+    if full and key.short and key.short != key.text:
+        yield from _wrap(key.short, indent=indent + 4)
+    yield from _wrap(key.text, indent=indent + 4)
+    for name, text in key.choices.items():
+        yield from _wrap(f"{name}: {text}", indent=indent + 4, hanging=2)
+
+
+def _write_table(rows: Mapping[str, str]) -> Iterator[Line]:
+    """Yield names with their descriptions in a second column."""
+    column = min(max((len(name) for name in rows), default=0), 34) + 4
+    for name, text in rows.items():
+        lines = textwrap.wrap(_plain(text), WIDTH - column) or [""]
+        yield f"  {name:{column - 4}s}  {lines[0]}".rstrip(), PLAIN
+        yield from ((" " * column + line, PLAIN) for line in lines[1:])
+
+
+def _write_paragraph(text: str) -> Iterator[Line]:
+    """Yield a paragraph; formulas and examples, which are indented, stay as they are."""
+    if text.startswith(" "):
+        yield from ((f"  {line}".rstrip(), PLAIN) for line in text.splitlines())
+    else:
+        yield from _wrap(text, indent=2)
+
+
+def _wrap(text: str, *, indent: int = 0, hanging: int = 0, style: str = PLAIN) -> Iterator[Line]:
+    first = " " * indent
+    lines = textwrap.wrap(
+        _plain(text),
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=first + " " * hanging,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+    yield from ((line, style) for line in lines)
+
+
+def _plain(text: str) -> str:
+    """Return a text without the marks of code."""
+    return printable(re.sub(r"``([^`]*)``", r"\1", text))
