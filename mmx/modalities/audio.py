@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 from torchaudio.functional import resample
+from typing_extensions import Self
 
 from mmx.errors import DataError
 from mmx.modalities.base import (

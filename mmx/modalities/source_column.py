@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
+from typing_extensions import Self
 
 from mmx.modalities.base import Column, Sources, join_rows
 from mmx.modalities.files import FileOrBytes, read_file

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from pydantic import Field
 from torch import Tensor
+from typing_extensions import Self
 
 from mmx.errors import DataError
 from mmx.modalities.base import Column, Modality, RowNumbers, Spec, Stored, as_rows, join_rows
