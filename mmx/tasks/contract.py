@@ -177,7 +177,8 @@ class _Labels:
         places = np.argwhere(wrong)  # (n, dimensions)
         first = places[self.used[places[:, 0]].argmin()]  # splits are not in the order of rows
         row = int(self.used[first[0]])
-        label = self.values[(row, *first[1:])]
+        place = (row, *first[1:])
+        label = self.values[place]
         count = len(np.unique(places[:, 0]))
         raise DataError(
             f"{self.task}: row {row} (from 0) has the label {label}, which {reason}; "

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     Name: TypeAlias = str
 else:  # derived from the folders, so that a new file is a new choice
     Mode = Literal[tuple(MODES)]
-    Name = Literal[(NO_REGULARIZER, *REGULARIZERS)]
+    NAMES = (NO_REGULARIZER, *REGULARIZERS)
+    Name = Literal[NAMES]
 Some = Field(min_length=1)
 TRAININGS = 4
 """Without a budget the trials take as many steps as this many trainings of the target."""

@@ -18,6 +18,7 @@ AUGMENTATIONS: dict[str, type[Augmentation]] = find_variants(
 if TYPE_CHECKING:
     AugmentationName: TypeAlias = str
 else:
-    AugmentationName = Literal[(*AUGMENTATIONS, "none")]
+    NAMES = (*AUGMENTATIONS, "none")
+    AugmentationName = Literal[NAMES]
 
 __all__ = ["AUGMENTATIONS", "Augmentation", "AugmentationName"]

@@ -16,6 +16,7 @@ PATTERNS: dict[str, type[Pattern]] = find_variants("mmx.transfer.sparsity", Patt
 if TYPE_CHECKING:
     PatternName: TypeAlias = str
 else:
-    PatternName = Literal[("none", *PATTERNS)]
+    NAMES = ("none", *PATTERNS)
+    PatternName = Literal[NAMES]
 
 __all__ = ["PATTERNS", "Layer", "Pattern", "PatternName", "find_layers"]
