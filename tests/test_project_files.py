@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,36 @@ def test_each_python_has_its_classifier() -> None:
     assert minors == list(range(oldest, oldest + len(minors)))
     assert PROJECT["tool"]["ruff"]["target-version"] == f"py3{oldest}"
     assert read("scripts/pythons").count(" ".join(f"3.{minor}" for minor in minors)) == 1
+
+
+def test_what_the_oldest_python_lacks_is_not_imported() -> None:
+    """mypy reads code as the locked Python does, and would not notice."""
+    lacks = {
+        "typing": {
+            "Self",
+            "Never",
+            "LiteralString",
+            "Required",
+            "NotRequired",
+            "Unpack",
+            "override",
+        },
+        "hashlib": {"file_digest"},
+        "datetime": {"UTC"},
+        "enum": {"StrEnum"},
+        "contextlib": {"chdir"},
+        "itertools": {"batched"},
+    }
+    found = []
+    for path in [*ROOT.glob("mmx/**/*.py"), *ROOT.glob("scripts/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module in lacks:
+                found += [
+                    (path.name, each.name) for each in node.names if each.name in lacks[node.module]
+                ]
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                found += [(path.name, node.attr)] * (node.attr in lacks.get(node.value.id, ()))
+    assert found == []
 
 
 def test_the_citation_has_what_its_format_demands() -> None:

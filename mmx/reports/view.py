@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import time
 from types import TracebackType
-from typing import Self
 
 from rich.console import Group
 from rich.live import Live
@@ -18,6 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+from typing_extensions import Self
 
 from mmx.stage_id import StageId
 from mmx.terminal import Console
