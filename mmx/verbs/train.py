@@ -69,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
     note = take_free_threads(job.experiment.trainer.threads, before) if alone else ""
     if note:
         Console(stderr=True).print(f"note: {note}", highlight=False, soft_wrap=True)
-    return conclude(*start_run(job.composed, job.experiment, None, where, argv))
+    return conclude(*start_run(job.composed, job.experiment, None, where, argv), argv)
 
 
 def check_line(line: CommandLine, allowed: Sequence[str]) -> tuple[Path | None, list[Job]]:

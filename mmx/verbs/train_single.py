@@ -11,6 +11,7 @@ from mmx.config.composed import Composed
 from mmx.experiment import Experiment, assemble
 from mmx.experiment.config_fingerprint import WHERE_NOT_WHAT
 from mmx.reports import answer
+from mmx.reports.conclusion import conclude_run
 from mmx.reports.view import open_view
 from mmx.runs.directory import RunDirectory
 from mmx.terminal import Console
@@ -79,11 +80,22 @@ def continue_run(
         return execution.execute(experiment, directory, listen)
 
 
-def conclude(directory: RunDirectory, outcome: execution.RunOutcome) -> int:
-    """Print the answer on stderr and the run directory on stdout; return the exit code."""
+def conclude(
+    directory: RunDirectory, outcome: execution.RunOutcome, argv: Sequence[str] = ()
+) -> int:
+    """Print the answer on stderr and the run directory on stdout; return the exit code.
+
+    Args:
+        directory: The run directory.
+        outcome: How the run ended.
+        argv: The command line of ``mmx train``, from which what to try next follows.
+    """
     console = Console(stderr=True)
     if outcome["status"] == "done":
-        answer.show(console, directory.read_summary())
+        summary = directory.read_summary()
+        answer.show(console, summary)
+        for text in conclude_run(summary, argv) if argv else ():
+            console.print(text, highlight=False, markup=False, soft_wrap=True)
     else:
         text = describe_failure(directory, outcome)
         console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -15,6 +15,7 @@ from mmx.experiment import Experiment
 from mmx.experiment.identify import forget_data
 from mmx.json_object import Json
 from mmx.reports import gains_page
+from mmx.reports.conclusion import conclude_sweep
 from mmx.reports.sweep_gains import compute_gains
 from mmx.reports.sweep_page import write_sweep
 from mmx.runs import sweep
@@ -169,5 +170,5 @@ def _say_gains(console: Console, plan: Sweep, rows: Sequence[dict[str, object]])
         return
     gains_page.write_gains(plan.path, found)
     console.print(gains_page.make_gains_table(found))
-    for text in gains_page.list_notes(found):
+    for text in (*gains_page.list_notes(found), *conclude_sweep(found, plan.path)):
         console.print(text, markup=False, highlight=False, soft_wrap=True)
