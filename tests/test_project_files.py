@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,21 @@ def test_the_container_copies_what_is_there() -> None:
     kept = [line[1:] for line in read(".containerignore").splitlines() if line.startswith("!")]
     assert sorted(kept) == sorted(copied)
     assert read(".dockerignore") == read(".containerignore")
+
+
+def test_the_changelog_is_sorted_by_kind() -> None:
+    """Each version has its changes under Added, Changed, Fixed or the like, each at most once."""
+    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    first, *versions = re.split(r"^## ", read("CHANGELOG.md"), flags=re.MULTILINE)
+    assert "Keep a Changelog" in first
+    assert versions[0].startswith("Unreleased\n")
+    assert mmx.__version__ in versions[1].split("\n")[0]
+    for each in versions:
+        found = re.findall(r"^### (.+)$", each, re.MULTILINE)
+        assert set(found) <= kinds
+        assert len(found) == len(set(found)) > 0
+        before = each.partition("\n### ")[0]
+        assert "\n- " not in before, "a change stands under no kind"
 
 
 def test_weaknesses_are_reported_in_private() -> None:
