@@ -2,7 +2,7 @@
 
     python scripts/fold_coverage.py [--only formula,stable,unstable] [--cases 1000] [--seed 0]
 
-Prints the tables of docs/concepts/intervals.md.
+Prints the tables of docs/measured/intervals.md.
 
 "formula" draws the values of folds themselves, with the correlation 1 / k between any two that
 Nadeau and Bengio assume of k folds, in one partition and in several. The interval is then exact.

@@ -2,7 +2,7 @@
 
     python scripts/interval_coverage.py [--cases 2000] [--seed 0] > tables.md
 
-Prints the tables of docs/concepts/intervals.md. Each case draws the differences of G groups of S
+Prints the tables of docs/measured/intervals.md. Each case draws the differences of G groups of S
 seeds, takes the 95 % interval of each group as a sweep does, and looks whether it holds the true
 mean: "alone" is the part of all intervals that do, "worst" that of the group where it is lowest,
 "together" the part of cases in which all G intervals at the level 1 - 0.05 / G do. "Width" is the

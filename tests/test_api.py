@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import doctest
 import json
 import subprocess
 import sys
@@ -350,15 +349,3 @@ def test_without_pandas_it_says_what_to_type(
     for ask in (lambda: run.metrics, run.predict, lambda: mmx.list_runs(directory.path)):
         with pytest.raises(UsageError, match=r"tip: pip install 'mmx\[pandas\]'"):
             ask()
-
-
-def test_what_the_page_shows_is_true(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pandas: Any
-) -> None:
-    text = (Path(__file__).parent.parent / "docs/guides/python.md").read_text(encoding="utf-8")
-    examples = doctest.DocTestParser().get_doctest(text, {}, "python.md", "python.md", 0)
-    assert len(examples.examples) > 15
-    monkeypatch.chdir(tmp_path)
-    said: list[str] = []
-    doctest.DocTestRunner(verbose=False).run(examples, out=said.append)
-    assert said == []

@@ -50,7 +50,9 @@ def run(
     *,
     cached: bool = True,
 ) -> Summary:
-    """Run an experiment and return its summary; see README for the summary's keys.
+    """Run an experiment and return its summary.
+
+    docs/reference/run_directory.md says what its keys mean.
 
     Args:
         experiment: What to run.

@@ -1,4 +1,4 @@
-"""README's tables name what there is: options of the configs, keys of a summary."""
+"""Tables of the documentation name what there is: options of the configs, keys of a summary."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from pydantic import BaseModel
 
 from mmx.runs.summary import FINISHED, Summary
 
-TEXT = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+OPTIONS_PAGE, SUMMARY_PAGE = "guides/parts.md", "reference/run_directory.md"
 NOT_SHOWN = {"run", "format"}
 """Keys of a summary that name itself."""
 
 
-def table(first: str) -> list[tuple[str, str]]:
-    """Return the rows of the table of two columns whose header starts so."""
-    lines = iter(TEXT.splitlines())
+def table(page: str, first: str) -> list[tuple[str, str]]:
+    """Return the rows of the page's table of two columns that starts with a header."""
+    lines = iter((DOCS / page).read_text(encoding="utf-8").splitlines())
     for line in lines:
         if line.startswith(f"| {first} |"):
             break
@@ -32,7 +33,9 @@ def table(first: str) -> list[tuple[str, str]]:
 
 
 OPTIONS = [
-    (group, text) for key, text in table("choose") for group in re.findall(r"`([\w/]+)=`", key)
+    (group, text)
+    for key, text in table(OPTIONS_PAGE, "choose")
+    for group in re.findall(r"`([\w/]+)=`", key)
 ]
 
 
@@ -55,7 +58,7 @@ def expanded(key: str) -> list[str]:
 
 def documented() -> Iterator[str]:
     """Yield every key of the table, in full where a row leaves out what its first key says."""
-    for cell, _ in table("key"):
+    for cell, _ in table(SUMMARY_PAGE, "key"):
         keys = re.findall(r"`([^`]+)`", cell)
         for key in keys:
             parent = keys[0].rpartition(".")[0]
@@ -99,5 +102,7 @@ def test_every_key_of_a_summary_is_told() -> None:
 
 
 def test_every_number_of_a_finished_run_is_told() -> None:
-    words = set(re.findall(r"\w+", " ".join(f"{key} {text}" for key, text in table("key"))))
+    words = set(
+        re.findall(r"\w+", " ".join(f"{key} {text}" for key, text in table(SUMMARY_PAGE, "key")))
+    )
     assert {key.rpartition(".")[2] for key in FINISHED} <= words
