@@ -11,7 +11,6 @@ from typing import Any
 
 import griffe
 
-
 ROLE = re.compile(r":(?:class|meth|mod|func|attr|data|obj|exc):`~?(?:[\w.]*\.)?(\w+)`")
 
 
