@@ -92,7 +92,7 @@ class Case:
                 optimizer=AdamW(),
                 precision=FP32,
                 validate=validate,
-                score=lambda metrics: (0.0,),
+                score=lambda metrics: (float(len(marks)),),  # the last epoch is the best
                 state_path=Path(folder) / "state.safetensors",
             )
             values = self.labels[torch.from_numpy(self.train)]

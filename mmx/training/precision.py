@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -67,8 +67,9 @@ class Precision:
 
     def autocast(self) -> AbstractContextManager[None]:
         """Return the context of a forward pass."""
-        dtype = DTYPES.get(self.name, torch.bfloat16)  # unused where fp32 disables the context
-        return torch.autocast(self.device.type, dtype=dtype, enabled=self.name in DTYPES)
+        if self.name not in DTYPES:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=DTYPES[self.name])
 
     def scaler(self) -> torch.amp.GradScaler:
         """Return a gradient scaler; it does nothing unless the format is fp16."""
