@@ -51,7 +51,9 @@ def _read_once(target: Any) -> Docs:
 def _read_constructor(kind: Any) -> list[Any]:
     """Return what the docstring of a class's own constructor says of its arguments."""
     constructor = kind.__dict__.get("__init__") if inspect.isclass(kind) else None
-    return parse(inspect.cleandoc(getattr(constructor, "__doc__", None) or "")).params
+    text = inspect.cleandoc(getattr(constructor, "__doc__", None) or "")
+    found: list[Any] = parse(text).params
+    return found
 
 
 def first_sentence(text: str) -> str:
