@@ -286,10 +286,6 @@ class Ranks(Group):
                 tip="processes=1",
             )
 
-    def wait_for_all(self) -> None:
-        """Wait until every process has come here."""
-        self.agree(None)
-
 
 def _fill_buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
     """Yield the tensors in groups of one number format and of a limited size."""

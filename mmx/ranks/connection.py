@@ -79,6 +79,14 @@ class Connection:
         text = self.store.get(JOB).decode()
         return Job(**parse_yaml(text, dict, Path(JOB))) if text else None
 
+    def say_ready(self) -> None:
+        """Say that this process has all that it needs of the run directory."""
+        self.store.set(f"ready-{self.rank}", "yes")
+
+    def is_ready(self, rank: int) -> bool:
+        """Return whether a process has said that it is ready."""
+        return bool(self.store.check([f"ready-{rank}"]))
+
     def say_end(self, ended: Ended) -> None:
         """Say why this process has ended."""
         self.store.set(f"ended-{self.rank}", dump_yaml(asdict(ended)))

@@ -15,7 +15,6 @@ import torch
 from mmx import stages
 from mmx.errors import Interrupted, ProcessError
 from mmx.experiment import Experiment, assemble
-from mmx.processes.group import Ranks
 from mmx.ranks import torchrun
 from mmx.ranks.connection import Connection, Ended, Job, connect_by_torchrun, connect_in
 from mmx.runs.directory import RunDirectory
@@ -70,12 +69,11 @@ def _run(job: Job, connection: Connection, place: int, copy: Path) -> None:
     if device.type == "cuda":
         torch.cuda.set_device(place)
     shutil.copytree(job.directory, copy, ignore=shutil.ignore_patterns(".lock"))
+    connection.say_ready()
     with (
         stop_on_signals() as stop,
-        connection.open_group(device, job.threads, _say_closed) as group,
+        connection.open_group(device, job.threads, _say_closed),
     ):
-        if isinstance(group, Ranks):
-            group.wait_for_all()
         stages.run(experiment, RunDirectory(copy), _hear_nothing, stop, cached=job.cached)
 
 
@@ -95,10 +93,12 @@ def _say_closed(error: Exception) -> Exception:
 
 def _end_with_leader(folder: Path) -> None:
     """End this process at once when the one that started it has, and has closed its end."""
+    leader = os.getppid()
 
     def watch() -> None:
         sys.stdin.buffer.read()
-        shutil.rmtree(folder, ignore_errors=True)
+        if os.getppid() != leader:  # it was killed, and removes nothing any more
+            shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="mmx-leader").start()

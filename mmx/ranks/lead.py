@@ -19,7 +19,6 @@ import torch
 
 from mmx.errors import ConfigError, Interrupted, MmxError, Problem, ProcessError, UsageError
 from mmx.experiment import Experiment
-from mmx.processes.group import Ranks
 from mmx.ranks import torchrun
 from mmx.ranks.connection import Connection, Job, connect_by_torchrun, connect_in
 from mmx.runs.directory import RunDirectory
@@ -50,6 +49,20 @@ class _Followers:
     connection: Connection
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
     folder: Path | None = None
+
+    def wait(self, directory: RunDirectory) -> None:
+        """Wait until all have the run, and have copied its directory.
+
+        Raises:
+            ProcessError: One has died before.
+        """
+        waiting = list(range(1, self.connection.size))
+        while waiting:
+            for rank in waiting:
+                if found := self._find_end(rank, directory):
+                    raise found
+            waiting = [rank for rank in waiting if not self.connection.is_ready(rank)]
+            time.sleep(TICK_SECONDS)
 
     def explain(self, directory: RunDirectory) -> Callable[[Exception], Exception]:
         """Return what turns an error of the connection into one that says who has ended."""
@@ -130,11 +143,9 @@ def lead(experiment: Experiment, directory: RunDirectory, *, cached: bool) -> It
         threads,
     )
     with _find_followers(experiment.settings.processes) as followers:
-        connection, explain = followers.connection, followers.explain(directory)
-        connection.give(job)
-        with connection.open_group(device, threads, explain) as group:
-            if isinstance(group, Ranks):
-                group.wait_for_all()  # they have copied the directory
+        followers.connection.give(job)
+        followers.wait(directory)
+        with followers.connection.open_group(device, threads, followers.explain(directory)):
             yield
 
 
