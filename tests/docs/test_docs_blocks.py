@@ -83,7 +83,8 @@ def test_a_wrong_command_is_found(command: str, wrong: str) -> None:
 def test_python_runs(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     whole = block.file or len(ast.parse(block.text).body) > 1
-    if whole and not (block.file and block.page in RUN):  # those are run with their page
+    elsewhere = block.file and (block.page in RUN or "/tests/" in block.file)
+    if whole and not elsewhere:  # files of a page that runs, and tests, run with all of its files
         exec(compile(block.text, str(block), "exec"), {"__name__": "page"})
     else:
         compile(block.text, str(block), "exec")  # a class without what it needs around it
