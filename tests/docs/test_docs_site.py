@@ -1,0 +1,52 @@
+"""The site builds without a warning, and its pages open without an error or a request."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from browser import Browser
+from docs_pages import ROOT
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("mkdocs")
+    folder = tmp_path_factory.mktemp("site")
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    found = subprocess.run(
+        words,
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr[-3000:]
+    return folder
+
+
+def test_the_site_is_whole(site: Path) -> None:
+    for page in (ROOT / "docs").rglob("*.md"):
+        shown = site / page.relative_to(ROOT / "docs").with_suffix(".html")
+        assert shown.is_file(), page
+    text = (site / "reference/parts.html").read_text(encoding="utf-8")
+    assert "Largest" in text  # the example of a docstring
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_pages_open_on_a_phone_without_an_error_or_a_request(
+    site: Path, browser: Browser, dark: bool
+) -> None:
+    paths = [path for path in site.rglob("*.html") if path.name != "404.html"]
+    assert len(paths) > 30
+    for path in sorted(paths):
+        shown = browser.open(path, width=400, dark=dark)
+        assert (path.name, shown.errors, shown.requests) == (path.name, [], [])
+        assert browser.evaluate("document.documentElement.scrollWidth") <= 400
