@@ -160,5 +160,6 @@ def test_a_page_runs_from_beginning_to_end(page: str, tmp_path: Path) -> None:
     printed = found.stdout + found.stderr
     for block in BLOCKS:
         if block.page == page and block.marker == "prints":
-            missing = [line for line in block.text.splitlines() if not is_printed(line, printed)]
+            lines = filter(None, map(str.strip, block.text.splitlines()))
+            missing = [line for line in lines if not is_printed(line, printed)]
             assert missing == [], printed[-6000:]
