@@ -8,6 +8,9 @@ a table on stderr, and write RUN/eval/<suite>.csv and RUN/eval/<suite>.html:
   noise       curves over the strength of noise on each modality, and their areas
   importance  what each modality contributes: Shapley values, overall and for each class
 
+RUN may be a sweep, with suites: each of its finished runs is measured, and SWEEP/eval/<suite>.csv
+and .html have means and intervals over seeds for each group of settings.
+
 TABLE is another labelled table with the columns of the run's, for runs on target=table: all
 metrics with their intervals, and a note on everything in which its rows differ from the training
 rows (unknown words, missing cells, other sizes and rates, numbers out of range, other shares of
@@ -22,9 +25,10 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -35,7 +39,7 @@ from mmx.evaluation.predict import predict, predict_encoded
 from mmx.evaluation.subsets import compute_prior
 from mmx.experiment import Experiment, assemble
 from mmx.experiment.opener import is_openers_key
-from mmx.json_object import null_undefined
+from mmx.json_object import Json, null_undefined
 from mmx.objectives import Criterion
 from mmx.runs.directory import RunDirectory
 from mmx.stage_id import Role, StageId
@@ -50,6 +54,7 @@ from mmx.training.randomness import make_deterministic
 from mmx.verbs import evaluate_suites
 from mmx.verbs.arguments import Parser, list_allowed_packages
 from mmx.verbs.evaluate_other import evaluate_other
+from mmx.verbs.evaluate_sweep import evaluate_sweep, is_sweep, require_suites
 from mmx.verbs.opening import NOTHING_IS_MADE, open_config, read_key, read_typed
 
 NAME = "eval"
@@ -70,17 +75,61 @@ def main(arguments: Sequence[str]) -> int:
     typed = read_typed(moved, "eval", given.run, NOTHING_IS_MADE)
     if tables:
         _refuse_beside_table(tables, suites, given)
+    console = Console(stderr=True)
+    if is_sweep(given.run):
+        require_suites(given.run, tables, suites)
+
+        def measure_run(directory: RunDirectory) -> Json:
+            own = Namespace(**{**vars(given), "run": directory.path})
+            return _measure_run(own, directory, typed, (suites, rates), console, shown=False)
+
+        over_seeds = evaluate_sweep(given.run, suites, bool(rates), measure_run, console)
+        print(json.dumps(null_undefined(over_seeds), allow_nan=False))
+        return 0
     directory = RunDirectory.open(given.run)
+    if tables:
+        experiment = _open_experiment(given, directory, typed)
+        found = evaluate_other(experiment, directory, Path(tables[0]), given.out, console)
+    else:
+        found = _measure_run(given, directory, typed, (suites, rates), console)
+    print(json.dumps(found, allow_nan=False))
+    return 0
+
+
+def _open_experiment(
+    given: Namespace, directory: RunDirectory, typed: Mapping[str, Any]
+) -> Experiment:
+    """Return a run's experiment, with its data where it is now."""
     directory.require_undamaged()
     directory.require_plain_files()
-    console = Console(stderr=True)
     config = open_config(directory, directory.config(), typed, device=given.device)
-    experiment = assemble(config, list_allowed_packages(given.allow))
-    if tables:
-        print(
-            json.dumps(evaluate_other(experiment, directory, Path(tables[0]), given.out, console))
-        )
-        return 0
+    return assemble(config, list_allowed_packages(given.allow))
+
+
+def _measure_run(
+    given: Namespace,
+    directory: RunDirectory,
+    typed: Mapping[str, Any],
+    asked: tuple[Sequence[str], tuple[float, ...]],
+    console: Console,
+    *,
+    shown: bool = True,
+) -> Json:
+    """Return the metrics of a run on one of its splits, and what suites find.
+
+    Args:
+        given: The command line.
+        directory: The run.
+        typed: Settings on where its data is.
+        asked: Suites, and rates of missing cells.
+        console: Where notes and tables are printed.
+        shown: Whether tables are.
+
+    Raises:
+        UsageError: Suites are asked for, and the run learns without labels.
+    """
+    suites, rates = asked
+    experiment = _open_experiment(given, directory, typed)
     label_free = experiment.role(Role.TARGET).objective.label_free
     if label_free and suites:
         raise UsageError(
@@ -95,9 +144,10 @@ def main(arguments: Sequence[str]) -> int:
     else:
         found = evaluated.metrics(*predict(model, data, rows, precision))
     evaluated = replace(evaluated, rates=rates)
-    said = {given.split: found, **evaluate_suites.run_suites(suites, evaluated, directory, console)}
-    print(json.dumps(null_undefined(said), allow_nan=False))
-    return 0
+    tables = console if shown else Console(quiet=True)
+    said = {given.split: found, **evaluate_suites.run_suites(suites, evaluated, directory, tables)}
+    undefined_as_null: Json = null_undefined(said)
+    return undefined_as_null
 
 
 def _refuse_beside_table(tables: Sequence[str], suites: Sequence[str], given: Namespace) -> None:
