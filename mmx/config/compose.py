@@ -168,12 +168,10 @@ def compose_options(overrides: Sequence[str]) -> ChosenOptions:
     everything: Any = OmegaConf.to_container(tree, resolve=False)
     node = everything.pop(hydra_node.HYDRA, None)
     task = [text for text in overrides if not is_hydra_key(text)]
-    typed = [text for text in overrides if is_hydra_key(text) and text not in of_launcher]
+    typed = [text for text in overrides if text not in {*task, *of_launcher}]
     name = _read_choices(node).get(hydra_node.LAUNCHER_GROUP, "")
-    if isinstance(node, dict) and _only_own_files(overrides):
-        own = node
-    else:
-        own = _own_node(name if name in hydra_node.LAUNCHERS else "basic")
+    is_own = isinstance(node, dict) and _only_own_files(overrides)
+    own = node if is_own else _own_node(name if name in hydra_node.LAUNCHERS else "basic")
     problems = hydra_node.refuse_composed(node, own, task, typed)
     if problems := [*problems, *_refuse_references(everything)]:
         raise ConfigError(problems)

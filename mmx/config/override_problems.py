@@ -339,21 +339,21 @@ def _refuse_key_of_another_option(setting: _Setting) -> Problem | None:
         return None
     own = [name for name in node or {} if name != "_target_"]
     others = f" but {', '.join(own)}" if 0 < len(own) <= SHOWN_KEYS else ""
-    usual = [TYPICAL.get(group), find_default_option(group), ANY_DATA]
-    first = next((each for each in usual if each in fitting), None) or next(
-        each for each in [*fitting, *usual] if each
-    )
     chosen = f"{group}={base.choices.get(group)}"
-    return Problem(
-        setting.text,
-        f"{chosen} has no key {last}{others}"
-        if node
-        else f"{chosen} has no keys, so choose another first",
-        accepted=f"{parent}.{near} under {group}={', '.join(fitting)}" if near else None,
-        type_this=f"{group}={first} {parent}.{near}={setting.value}"
-        if near
-        else f"{group}={first}",
-    )
+    reason = f"has no key {last}{others}" if node else "has no keys, so choose another first"
+    choice = f"{group}={_choose_option(group, fitting)}"
+    accepted = None
+    if near:
+        accepted = f"{parent}.{near} under {group}={', '.join(fitting)}"
+        choice = f"{choice} {parent}.{near}={setting.value}"
+    return Problem(setting.text, f"{chosen} {reason}", accepted=accepted, type_this=choice)
+
+
+def _choose_option(group: str, fitting: Sequence[str]) -> str:
+    """Return the option to type: a usual one where it fits, else the first that fits."""
+    usual = [TYPICAL.get(group), find_default_option(group), ANY_DATA]
+    ordered = [*(each for each in usual if each in fitting), *fitting, *usual]
+    return next(each for each in ordered if each)
 
 
 def _find_options_with(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mmx.json_object import Json
 
@@ -95,40 +95,50 @@ def draw_curves(
         within: Ends of the vertical axis; None for those of the values.
         diagonal: Whether x = y is drawn.
     """
-    drawn = [Series(s.name, _keep_finite(s.points), s.colour, s.dash, s.marked) for s in series]
-    drawn = [each for each in drawn if each.points]
-    every = [y for each in drawn for _, y in each.points]
-    every += [reference[0]] if reference and math.isfinite(reference[0]) else []
-    low, high = within or find_ends(every)
-    across = [point[0] for each in drawn for point in each.points] or [0.0, 1.0]
-    first, last = min(across), max(across)
-    ends = [(each.points[-1][1] if each.points else low) for each in drawn]
-    places = spread_labels(ends, (low, high), CURVES_HEIGHT)
-    horizontal: Json = {
+    finite = [replace(each, points=_keep_finite(each.points)) for each in series]
+    drawn = [each for each in finite if each.points]
+    across, values = _split_points(drawn)
+    levels = [reference] if reference and math.isfinite(reference[0]) else []
+    heights = within or find_ends([*values, *(level for level, _ in levels)])
+    places = spread_labels([each.points[-1][1] for each in drawn], heights, CURVES_HEIGHT)
+    layers = [layer for level, name in levels for layer in _draw_reference(level, name)]
+    layers += [_draw_diagonal()] if diagonal else []
+    for each, place in zip(drawn, places, strict=True):
+        layers += _draw_line(each, place, x, marked)
+    return {
+        **make_frame(CURVES_HEIGHT),
+        "encoding": {
+            "x": _make_horizontal(across, x, whole=whole),
+            "y": _make_vertical(*heights),
+        },
+        "layer": layers,
+    }
+
+
+def _split_points(series: Sequence[Series]) -> tuple[list[float], list[float]]:
+    """Return x and y of all points of some lines."""
+    points = [point for each in series for point in each.points]
+    return [x for x, _ in points], [y for _, y in points]
+
+
+def _make_horizontal(across: Sequence[float], title: str, *, whole: bool) -> Json:
+    first, last = min(across, default=0.0), max(across, default=1.0)
+    return {
         "field": "x",
         "type": "quantitative",
-        "title": x,
+        "title": title,
         "scale": {"domain": [first, last if last > first else first + 1], "nice": False},
         "axis": {"tickMinStep": 1 if whole else 0, "tickCount": 6, "format": "~g"},
     }
-    vertical: Json = {
+
+
+def _make_vertical(low: float, high: float) -> Json:
+    return {
         "field": "y",
         "type": "quantitative",
         "title": None,
         "scale": {"domain": [low, high], "nice": False, "zero": False},
         "axis": {"tickCount": 5, "format": "~g"},
-    }
-    layers: list[Json] = []
-    if reference and math.isfinite(reference[0]):
-        layers += _draw_reference(*reference)
-    if diagonal:
-        layers.append(_draw_diagonal())
-    for each, place in zip(drawn, places, strict=True):
-        layers += _draw_line(each, place, x, marked)
-    return {
-        **make_frame(CURVES_HEIGHT),
-        "encoding": {"x": horizontal, "y": vertical},
-        "layer": layers,
     }
 
 
@@ -170,17 +180,11 @@ def _draw_reference(value: float, name: str) -> list[Json]:
     level = {"values": [{"y": value}]}
     # Without an x of their own they reach from side to side.
     rule = {"type": "rule", "color": PLAIN, "strokeDash": [2, 3]}
-    text = {
-        "type": "text",
-        "text": name,
-        "align": "right",
-        "baseline": "bottom",
-        "dx": -4,
-        "dy": -3,
-    }
+    place = {"align": "right", "baseline": "bottom", "dx": -4, "dy": -3}
+    text = {"type": "text", "text": name, "color": SOFT, **place}
     return [
         {"data": level, "mark": rule, "encoding": {"x": None}},
-        {"data": level, "mark": {**text, "color": SOFT}, "encoding": {"x": AT_END}},
+        {"data": level, "mark": text, "encoding": {"x": AT_END}},
     ]
 
 

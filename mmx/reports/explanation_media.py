@@ -148,16 +148,16 @@ def _draw(given: ExplainedInput, found: Attribution) -> tuple[str, ...]:
         )
     if given.modality == "image" and values.ndim == 2:
         return (_encode(paint(values, under, scale)),)
-    if values.ndim == 1:
+    if values.ndim == 1:  # (T,)
         values = values[:, None]
-        under = under.mean(1) if under is not None and under.ndim == 2 else under
-        if under is not None and len(under) != len(values):
-            under = None
-        under = under[:, None] if under is not None and under.ndim == 1 else under
-    shaped = under if under is not None and under.shape[:2] == values.shape[:2] else None
+        if under is not None:
+            under = under.mean(1) if under.ndim == 2 else under
+            under = under[:, None] if under.ndim == 1 else under
+    if under is not None and under.shape[:2] != values.shape[:2]:
+        under = None
     # Time runs to the right; low bands, and the first features, are at the bottom.
     heat = np.flipud(values.T)
-    picture = paint(heat, None if shaped is None else np.flipud(_scale(shaped).T), scale)
+    picture = paint(heat, None if under is None else np.flipud(_scale(under).T), scale)
     return (_encode(_widen(picture)),)
 
 

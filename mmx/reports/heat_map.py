@@ -51,18 +51,7 @@ def draw_heat_map(
     """
     known = [abs(cell.value) for cell in cells if math.isfinite(cell.value)]
     top = most or max(known, default=0.0) or 1.0
-    values = [
-        {
-            "row": cell.row,
-            "column": cell.column,
-            "text": cell.text,
-            "about": cell.about or cell.text,
-            "detail": cell.detail,
-            "part": min(1.0, abs(cell.value) / top) if math.isfinite(cell.value) else 0.0,
-            "sign": 0 if not math.isfinite(cell.value) else (cell.value > 0) - (cell.value < 0),
-        }
-        for cell in cells
-    ]
+    values = [_describe_cell(cell, top) for cell in cells]
     colour = {"condition": [{"test": "datum.sign < 0", "value": LESS}], "value": MORE}
     opacity = {"field": "part", "type": "quantitative", "legend": None,
                "scale": {"domain": [0, 1], "range": [0.0, 0.75]}}  # fmt: skip
@@ -98,6 +87,20 @@ def draw_heat_map(
         spec["usermeta"] = {"narrow": narrow}
         spec |= {"height": 46 * len(rows), "layer": [rectangle, raised, detail]}
     return spec
+
+
+def _describe_cell(cell: HeatCell, top: float) -> Json:
+    """Return a cell as a row of the chart's data; ``top`` has the strongest colour."""
+    known = math.isfinite(cell.value)
+    return {
+        "row": cell.row,
+        "column": cell.column,
+        "text": cell.text,
+        "about": cell.about or cell.text,
+        "detail": cell.detail,
+        "part": min(1.0, abs(cell.value) / top) if known else 0.0,
+        "sign": (cell.value > 0) - (cell.value < 0) if known else 0,
+    }
 
 
 def _are_long(names: Sequence[str]) -> bool:

@@ -8,7 +8,7 @@ same test rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -187,23 +187,28 @@ def _choose_metric(runs: Sequence[FinishedRun], given: str | None) -> str:
     """Return the metric to compare by: the given one, or the first that all runs have."""
     every = [run.summary.target.metrics.get("test", {}) for run in runs]
     common = [name for name in every[0] if all(name in found for found in every)]
-    if given is None:
-        if (own := _find_own_metric(runs)) in common:
-            return own
-        if (name := next((name for name in common if name != LOSS), None)) is not None:
-            return name
-        kinds = {next((name for name in found if name != LOSS), LOSS): None for found in every}
-        raise UsageError(
-            f"the runs have no test metric in common: some have {', some '.join(kinds)}",
-            tip=f"mmx compare outputs '{next(iter(kinds))}!=null'",
-        )
-    if given not in common:
+    if given is not None and given not in common:
         near = closest(given, common)
         raise UsageError(
             f"--metric {given}: all runs have {', '.join(common) or 'no metric in common'}",
             tip=f"--metric {near or (common or ['accuracy'])[0]}",
         )
-    return given
+    if given is not None:
+        return given
+    if (own := _find_own_metric(runs)) in common:
+        return own
+    if (first := _find_first_metric(common)) != LOSS:
+        return first
+    kinds = dict.fromkeys(_find_first_metric(found) for found in every)
+    raise UsageError(
+        f"the runs have no test metric in common: some have {', some '.join(kinds)}",
+        tip=f"mmx compare outputs '{next(iter(kinds))}!=null'",
+    )
+
+
+def _find_first_metric(names: Iterable[str]) -> str:
+    """Return the first metric other than the loss, and the loss where there is none."""
+    return next((name for name in names if name != LOSS), LOSS)
 
 
 def _find_own_metric(runs: Sequence[FinishedRun]) -> str:
@@ -278,23 +283,7 @@ def _dominates(one: GroupLine, other: GroupLine, larger: bool) -> bool:
 
 def _pair(lines: Sequence[GroupLine], metric: str) -> tuple[list[GroupLine], int, list[str]]:
     """Return the lines with their paired differences, how many there are, and why some are not."""
-    differences: dict[int, Differences] = {}
-    unpaired: dict[str, list[str]] = {}
-    for place, line in enumerate(lines):
-        fits = (x for x in lines if x.group.target == line.group.target and x.is_best)
-        best = next(fits, None)
-        if best is None or line is best:
-            continue
-        try:
-            found = _find_differences(best.group, line.group)
-        except DataError as error:
-            unpaired.setdefault(error.message, []).append(line.group.name)
-            continue
-        if found.metric != metric:
-            why = f"scores of test rows are kept of {found.metric}, not of {metric}"
-            unpaired.setdefault(why, []).append(line.group.name)
-            continue
-        differences[place] = found
+    differences, unpaired = _find_all_differences(lines, metric)
     level = bonferroni_level(len(differences))
     alike: dict[str, list[int]] = {}
     for place in differences:
@@ -315,6 +304,33 @@ def _pair(lines: Sequence[GroupLine], metric: str) -> tuple[list[GroupLine], int
         for why, names in unpaired.items()
     ]
     return found_lines, len(differences), [*notes, *note_few(lines, differences)]
+
+
+def _find_all_differences(
+    lines: Sequence[GroupLine], metric: str
+) -> tuple[dict[int, Differences], dict[str, list[str]]]:
+    """Return the place of a line to its differences to the best line of its target.
+
+    Also returns why some have none, with the names of their groups.
+    """
+    differences: dict[int, Differences] = {}
+    unpaired: dict[str, list[str]] = {}
+    best_of = {line.group.target: line for line in reversed(lines) if line.is_best}
+    for place, line in enumerate(lines):
+        best = best_of.get(line.group.target)
+        if best is None or line is best:
+            continue
+        try:
+            found = _find_differences(best.group, line.group)
+        except DataError as error:
+            unpaired.setdefault(error.message, []).append(line.group.name)
+            continue
+        if found.metric != metric:
+            why = f"scores of test rows are kept of {found.metric}, not of {metric}"
+            unpaired.setdefault(why, []).append(line.group.name)
+            continue
+        differences[place] = found
+    return differences, unpaired
 
 
 def _find_effect(values: Floats) -> float | None:

@@ -42,41 +42,47 @@ def format_json(node: Json) -> str:
 
 def describe_comparison(found: ManyRuns) -> list[str]:
     """Return what the table says, in sentences, and how it was made."""
-    lines = []
-    if not found.larger_is_better:
-        more = [
-            name
-            for name, has in (
-                ("gains", any(line.gain for line in found.lines)),
-                ("differences to the best", any(line.paired for line in found.lines)),
-            )
-            if has
-        ]
-        signs = f"; {' and '.join(more)} are positive where a group is better" if more else ""
-        lines.append(f"lower {found.metric} is better{signs}")
+    lines = [] if found.larger_is_better else [_describe_direction(found)]
     for target in found.targets:
-        own = [line for line in found.lines if line.group.target == target]
-        best = next((line for line in own if line.is_best), None)
-        where = f" on {target}" if len(found.targets) > 1 else ""
-        if best is None:
-            lines.append(f"best by validation{where}: none, {found.metric} is undefined there")
-            continue
-        lines.append(
-            f"best by validation{where}: {best.group.name}, {found.metric} "
-            f"{format_mean(best.test)} on test ({format_mean(best.val)} on validation)"
-        )
-        clear = [line for line in own if line.paired and _excludes_zero(line.paired.interval)]
-        if len(own) > 1:
-            compared = sum(line.paired is not None for line in own)
-            lines.append(
-                f"  {len(clear)} of {compared} other groups differ clearly from it on the same "
-                f"test rows ({100 * found.level:.4g} % intervals, which all hold together in "
-                "95 % of cases)"
-                if compared
-                else "  no other group was tested on the same rows"
-            )
+        lines += _describe_target(found, target)
     lines += [*_describe_ranks(found), *(f"note: {note}" for note in found.notes)]
     return [one_line(line) for line in lines]
+
+
+def _describe_direction(found: ManyRuns) -> str:
+    """Return that lower is better, and what the signs of differences mean then."""
+    signed = []
+    if any(line.gain for line in found.lines):
+        signed.append("gains")
+    if any(line.paired for line in found.lines):
+        signed.append("differences to the best")
+    signs = f"; {' and '.join(signed)} are positive where a group is better" if signed else ""
+    return f"lower {found.metric} is better{signs}"
+
+
+def _describe_target(found: ManyRuns, target: str) -> list[str]:
+    """Return which group is best on a target, and how many others differ clearly from it."""
+    own = [line for line in found.lines if line.group.target == target]
+    best = next((line for line in own if line.is_best), None)
+    where = f" on {target}" if len(found.targets) > 1 else ""
+    if best is None:
+        return [f"best by validation{where}: none, {found.metric} is undefined there"]
+    answer = (
+        f"best by validation{where}: {best.group.name}, {found.metric} "
+        f"{format_mean(best.test)} on test ({format_mean(best.val)} on validation)"
+    )
+    if len(own) == 1:
+        return [answer]
+    paired = [line.paired for line in own if line.paired is not None]
+    if not paired:
+        return [answer, "  no other group was tested on the same rows"]
+    clear = sum(_excludes_zero(each.interval) for each in paired)
+    return [
+        answer,
+        f"  {clear} of {len(paired)} other groups differ clearly from it on the same "
+        f"test rows ({100 * found.level:.4g} % intervals, which all hold together in "
+        "95 % of cases)",
+    ]
 
 
 def _describe_ranks(found: ManyRuns) -> list[str]:

@@ -35,7 +35,7 @@ from mmx.runs import recorded
 from mmx.runs.atomic import write_text
 from mmx.runs.directory import RunDirectory
 from mmx.runs.manifest import Manifest
-from mmx.runs.summary import LineFacts, Summary
+from mmx.runs.summary import DataCard, LineFacts, Summary
 from mmx.untrusted import read_json
 from mmx.yaml_text import dump_yaml
 
@@ -183,26 +183,30 @@ def list_cost(summary: Summary) -> dict[str, str]:
     }
 
 
+def _describe_card(card: DataCard | None) -> list[str]:
+    """Return the rows of each split, the inputs and the outputs; empty where nothing is known."""
+    if card is None:
+        return ["", "", "", "", ""]
+    total = sum(card.rows.values()) or 1
+    inputs = [
+        name if count == total else f"{name} ({100 * count / total:.3g} %)"
+        for name, count in card.inputs.items()
+    ]
+    counts = [f"{card.rows.get(split, 0):,}" for split in ("train", "val", "test")]
+    kinds = {"classes": "classes", "multilabel": "labels"}
+    outputs = f"{card.outputs:,} {kinds[card.kind]}" if card.kind in kinds else "a number"
+    return [*counts, ", ".join(inputs), outputs]
+
+
 def list_cards(summary: Summary, manifest: Manifest) -> Grid | None:
     """Return what source and target read: rows of each split, inputs, outputs, fingerprint."""
     tasks = {"source": summary.source.task, "target": summary.target.task}
+    prints = {**manifest.data, **summary.data}
     rows = []
     for role, task in tasks.items():
-        prints = {**manifest.data, **summary.data}
         if task in ("", "none") or (role not in prints and role not in summary.data_cards):
             continue
-        card = summary.data_cards.get(role)
-        facts = ["", "", "", "", ""]
-        if card is not None:
-            total = sum(card.rows.values()) or 1
-            inputs = [
-                name if count == total else f"{name} ({100 * count / total:.3g} %)"
-                for name, count in card.inputs.items()
-            ]
-            counts = [f"{card.rows.get(split, 0):,}" for split in ("train", "val", "test")]
-            kinds = {"classes": "classes", "multilabel": "labels"}
-            said = f"{card.outputs:,} {kinds[card.kind]}" if card.kind in kinds else "a number"
-            facts = [*counts, ", ".join(inputs), said]
+        facts = _describe_card(summary.data_cards.get(role))
         origin = manifest.origins.get(role)
         from_hub = f"{origin.name}@{origin.revision[:8]}" if origin else ""
         rows.append((role, task, *facts, prints.get(role, ""), from_hub))

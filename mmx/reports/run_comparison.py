@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,16 +70,27 @@ def _select_comparable(*summaries: Json) -> list[Json]:
     scratch, the run is its own control, which a plain run from scratch does not state.
     """
     transfers = [each.get("transfer", {}) for each in summaries]
-    own = any("auto" in each and each.get("mode") == "scratch" for each in transfers)
-    names = [name for name in NUMBERS if not (own and name in ("control", "gain"))]
-    found = [{name: each[name] for name in names if name in each} for each in summaries]
-    targets = [each.get("target", {}) for each in summaries]
-    absent = [key for key in ADDED_OF_TARGET if not all(each.get(key) for each in targets)]
-    for each, transfer, target in zip(found, transfers, targets, strict=True):
-        each["transfer"] = {key: value for key, value in transfer.items() if key != "auto"}
-        if "target" in each:
-            each["target"] = {key: value for key, value in target.items() if key not in absent}
+    is_own_control = any("auto" in each and each.get("mode") == "scratch" for each in transfers)
+    left_out = {"transfer": {"auto"}, "target": _list_absent(summaries)}
+    found = []
+    for summary in summaries:
+        node = {"transfer": {}, **summary}
+        names = [name for name in NUMBERS if name in node]
+        if is_own_control:
+            names = [name for name in names if name not in ("control", "gain")]
+        found.append({name: _leave_out(node[name], left_out.get(name, ())) for name in names})
     return found
+
+
+def _list_absent(summaries: Sequence[Json]) -> set[str]:
+    """Return the entries of the target that one of the summaries does not record."""
+    targets = [each.get("target", {}) for each in summaries]
+    return {key for key in ADDED_OF_TARGET if not all(each.get(key) for each in targets)}
+
+
+def _leave_out(value: Any, keys: Collection[str]) -> Any:
+    """Return what a summary has under a name without some of its entries."""
+    return {key: each for key, each in value.items() if key not in keys} if keys else value
 
 
 def _read_facts(directory: RunDirectory) -> Json:

@@ -293,14 +293,17 @@ def find_confounded(groups: Sequence[RunGroup]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for target in dict.fromkeys(group.target for group in groups):
         own = [group for group in groups if group.target == target]
-        places = [place for place, group in enumerate(own) for _ in group.runs]
-        varied = list_varied([run.read_variant() for group in own for run in group.runs])
-        for key, values in varied.items():
-            if any(f"{key}.".startswith(f"{name}.") for name in own[0].label):
-                continue
-            sets: list[set[str]] = [set() for _ in own]
-            for place, value in zip(places, values, strict=True):
-                sets[place].add(value)
-            if any(each != sets[0] for each in sets):
+        for key, values in list_varied(
+            [run.read_variant() for group in own for run in group.runs]
+        ).items():
+            names_groups = any(f"{key}.".startswith(f"{name}.") for name in own[0].label)
+            if not names_groups and _differ(own, values):
                 found[key] = list(dict.fromkeys([*found.get(key, []), *values]))
     return found
+
+
+def _differ(groups: Sequence[RunGroup], values: Sequence[str]) -> bool:
+    """Return whether groups have other values, of which each run has one, in the groups' order."""
+    each = iter(values)
+    sets = [{next(each) for _ in group.runs} for group in groups]
+    return any(own != sets[0] for own in sets)

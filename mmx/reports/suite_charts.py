@@ -133,17 +133,23 @@ def _draw_rates(rows: Sequence[Row], floor: float | None) -> list[Chart]:
     return [Chart(title, spec, Grid(title, ("rate", primary), table), width=620)]
 
 
+def _group_rows(rows: Sequence[Row], column: str) -> dict[str, list[Row]]:
+    """Return each value of a column, in the order of the rows, to the rows that have it."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row[column], []).append(row)
+    return groups
+
+
 def _draw_noise(rows: Sequence[Row], floor: float | None) -> list[Chart]:
     charts = []
     primary = _find_primary(rows[0]) if rows else ""
     ends = [float(row[primary]) for row in rows]
     known = [each for each in [*ends, floor] if each is not None and math.isfinite(each)]
     within = chart_specs.find_ends(known)  # the same axis for all modalities
-    for modality in dict.fromkeys(row["modality"] for row in rows):
-        own = [row for row in rows if row["modality"] == modality]
+    for modality, own in _group_rows(rows, "modality").items():
         series, table = [], []
-        for place, noise in enumerate(dict.fromkeys(row["noise"] for row in own)):
-            members = [row for row in own if row["noise"] == noise]
+        for place, (noise, members) in enumerate(_group_rows(own, "noise").items()):
             colour, dash = chart_specs.pick_colour(place)
             points = [(float(row["scaled"]), float(row[primary])) for row in members]
             series.append(Series(noise, points, colour, dash))

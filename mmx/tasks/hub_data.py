@@ -132,23 +132,23 @@ def _read_snapshot(repository: str, folder: Path, subset: str | None) -> HubData
         DataError: One of them is absent.
     """
     fetched = _list_fetched(folder)
-    for name in fetched or ():
-        if not (folder / name).is_file():
-            raise DataError(f"{repository}: {name} is not here", tip="download=true fetches it")
+    _require_all(repository, folder, fetched or ())
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
-    origin = Origin(repository, folder.name, read_licence(folder / "README.md"))
     found = choose_files(names, subset, _read_card(folder), repository)
-    theirs = {ours: [name for name in found if find_split(name) == ours] for ours in OURS}
-    files = {ours: [each for name in theirs[ours] for each in found[name]] for ours in OURS}
-    files = {ours: each for ours, each in files.items() if each}
-    for each in files.values():
-        _require_all_shards(repository, each)
-    paths = {split: [str(folder / name) for name in each] for split, each in files.items()}
+    paths: dict[str, list[str]] = {}
+    merged: dict[str, tuple[str, ...]] = {}
+    for ours in OURS:
+        theirs = tuple(name for name in found if find_split(name) == ours)
+        if files := [file for name in theirs for file in found[name]]:
+            _require_all_shards(repository, files)
+            paths[ours] = [str(folder / file) for file in files]
+        if len(theirs) > 1:
+            merged[ours] = theirs
     return HubData(
         paths,
-        origin,
+        Origin(repository, folder.name, read_licence(folder / "README.md")),
         tuple(name for name in found if find_split(name) is None),
-        {ours: tuple(names) for ours, names in theirs.items() if len(names) > 1},
+        merged,
         is_checked=fetched is not None,
     )
 
@@ -264,6 +264,13 @@ def _read_card(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, IndexError, RecursionError, yaml.YAMLError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _require_all(repository: str, folder: Path, names: Iterable[str]) -> None:
+    """Refuse a folder that lacks one of the files which were fetched into it."""
+    for name in names:
+        if not (folder / name).is_file():
+            raise DataError(f"{repository}: {name} is not here", tip="download=true fetches it")
 
 
 def _require_all_shards(repository: str, names: Sequence[str]) -> None:

@@ -128,12 +128,7 @@ class PickledSequences(CutTask):
         except UnreadableFileError as error:
             raise DataError(f"{self.name}: {error}") from error
         names = {key: find_split(str(key)) for key in found} if isinstance(found, dict) else {}
-        for split in dict.fromkeys(SPLITS.values()):
-            if len(alike := [str(key) for key, each in names.items() if each == split]) > 1:
-                raise DataError(
-                    f"{self.name}: {' and '.join(alike)} of {self.path} are both the {split} split",
-                    tip="leave one of them out of the file, or rename it",
-                )
+        self._refuse_equal_splits(names)
         parts = {split: found[key] for key, split in names.items() if split}
         self._unread = [str(key) for key, split in names.items() if not split]
         if not parts or not all(isinstance(part, dict) for part in parts.values()):
@@ -143,6 +138,15 @@ class PickledSequences(CutTask):
                 "test, each a dict"
             )
         return parts
+
+    def _refuse_equal_splits(self, names: Mapping[object, str | None]) -> None:
+        """Refuse two keys of the file that are one split."""
+        for split in dict.fromkeys(SPLITS.values()):
+            if len(alike := [str(key) for key, each in names.items() if each == split]) > 1:
+                raise DataError(
+                    f"{self.name}: {' and '.join(alike)} of {self.path} are both the {split} split",
+                    tip="leave one of them out of the file, or rename it",
+                )
 
     def _count_rows(self, split: str, part: PickledPart) -> int:
         """Return the rows of a split, which all keys that are read must have."""

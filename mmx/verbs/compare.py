@@ -61,26 +61,14 @@ def main(arguments: Sequence[str]) -> int:
         _say_lines(console, compare_sides(sides))
         return 0
     places = [word for word in given.words if not _is_condition(word)]
-    shaped = given.by or given.metric or given.figure or given.format != "text"
-    if not shaped and len(places) == len(given.words) <= 2:
+    conditions = [word for word in given.words if word not in places]
+    if not conditions and not _asks_for_table(given):
         paths = [Path(word) for word in places]
-        if len(paths) == 1 and is_sweep(paths[0]):
-            _compare_groups(console, paths[0], most=None if given.all else MOST)
+        if _compare_few(console, paths, most=None if given.all else MOST):
             return 0
-        if len(paths) == 2 and not any(_holds_runs(path) for path in paths):
-            before, after = _open_finished(paths)
-            print_comparison(console, before, after, most=None if given.all else MOST)
-            _say_lines(console, _compare_paired(before, after))
-            return 0
-        if len(paths) == 1 and not _holds_runs(paths[0]):
-            _open_finished(paths)
-            raise UsageError(
-                "one side, of 1, is given; two runs are compared, or two groups",
-                tip="mmx compare A1 A2 --with B1 B2",
-            )
     print_many(
         places or ["outputs"],
-        [word for word in given.words if word not in places],
+        conditions,
         by=given.by,
         metric=given.metric,
         form=given.format,
@@ -109,6 +97,11 @@ def _parse(arguments: Sequence[str]) -> Namespace:
     return parser.parse_args(arguments)
 
 
+def _asks_for_table(given: Namespace) -> bool:
+    """Return whether an option was typed that only a table of many runs has."""
+    return bool(given.by or given.metric or given.figure or given.format != "text")
+
+
 def _is_condition(word: str) -> bool:
     if not looks_like_condition(word):
         return False
@@ -120,6 +113,30 @@ def _holds_runs(path: Path) -> bool:
     if path.exists():
         return not (path / "config.yaml").exists() and bool(list_run_names(path) or is_sweep(path))
     return bool(glob(str(path)))  # noqa: PTH207 - also absolute patterns
+
+
+def _compare_few(console: Console, paths: Sequence[Path], *, most: int | None) -> bool:
+    """Compare the groups of one sweep, or two runs; return whether ``paths`` are one of these.
+
+    Raises:
+        RunError: One is no run, or not done.
+        UsageError: One run alone is given.
+    """
+    if len(paths) == 1 and is_sweep(paths[0]):
+        _compare_groups(console, paths[0], most=most)
+        return True
+    if len(paths) > 2 or any(_holds_runs(path) for path in paths):
+        return False
+    runs = _open_finished(paths)
+    if len(runs) == 1:
+        raise UsageError(
+            "one side, of 1, is given; two runs are compared, or two groups",
+            tip="mmx compare A1 A2 --with B1 B2",
+        )
+    before, after = runs
+    print_comparison(console, before, after, most=most)
+    _say_lines(console, _compare_paired(before, after))
+    return True
 
 
 def _compare_groups(console: Console, sweep: Path, *, most: int | None) -> None:

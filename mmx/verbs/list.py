@@ -197,6 +197,20 @@ def _print_csv(shown: Sequence[FoundRun], columns: Sequence[str]) -> None:
     print(format_csv([heads, *rows]), end="")
 
 
+def _list_cells(
+    shown: Sequence[FoundRun], columns: Sequence[str]
+) -> tuple[list[str], list[list[str]]]:
+    """Return the heads of the table and its cells: the columns asked for, or the usual ones."""
+    if columns:
+        heads = ["run", *(key for key in columns if key != "run")]
+        rows = [[_format(run.entry["run"]), *_pick(run, heads[1:])] for run in shown]
+    else:
+        failed = any(run.entry.get("error") for run in shown)
+        heads = [*COLUMNS, "test", "gain", "seconds", *(["error"] if failed else [])]
+        rows = [_format_cells(run.entry, failed=failed) for run in shown]
+    return heads, [[one_line(cell, VALUE) for cell in row] for row in rows]
+
+
 def _print_table(
     root: Path, shown: Sequence[FoundRun], columns: Sequence[str], *, narrowed: bool
 ) -> None:
@@ -207,14 +221,7 @@ def _print_table(
             one_line(none if narrowed else f"no runs under {root} yet; mmx train makes the first")
         )
         return
-    if columns:
-        heads = ["run", *(key for key in columns if key != "run")]
-        rows = [[_format(run.entry["run"]), *_pick(run, heads[1:])] for run in shown]
-    else:
-        failed = any(run.entry.get("error") for run in shown)
-        heads = [*COLUMNS, "test", "gain", "seconds", *(["error"] if failed else [])]
-        rows = [_format_cells(run.entry, failed=failed) for run in shown]
-    rows = [[one_line(cell, VALUE) for cell in row] for row in rows]
+    heads, rows = _list_cells(shown, columns)
     if sys.stdout.isatty() and len(rows) <= FOLDED_ROWS:
         _print_folded(heads, rows)
         return

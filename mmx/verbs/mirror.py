@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -48,20 +49,13 @@ ENDINGS = {
 
 def main(arguments: Sequence[str]) -> int:
     """Copy runs, and return the exit code."""
-    parser = Parser("mirror", description=__doc__).with_allow()
-    parser.add_argument("words", nargs="+", metavar="RUN", type=read_run_word, help="see above")
-    parser.add_argument(
-        "--to", required=True, metavar="TRACKER", help="an option of tracker=, or a class of yours"
-    )
-    given, others = parser.parse_known_args(arguments)
-    words = [*given.words, *(read_run_word(each) for each in others if not each.startswith("-"))]
-    if flags := [each for each in others if each.startswith("-")]:
-        parser.error(f"unrecognized arguments: {' '.join(flags)}")
-    options = [word for word in words if word.startswith(OPTION)]
-    words = [word for word in words if word not in options]
+    given = _parse(arguments)
+    options = [word for word in given.words if word.startswith(OPTION)]
+    words = [word for word in given.words if word not in options]
     conditions = [word for word in words if looks_like_condition(word)]
+    places = [word for word in words if word not in conditions]
     tracker = _build(given.to, options, list_allowed_packages(given.allow))
-    found = _find([word for word in words if word not in conditions] or ["outputs"], conditions)
+    found = _find(places or ["outputs"], conditions)
     total, where = 0, ""
     for directory in found:
         count, where = _copy(tracker, directory)
@@ -70,6 +64,20 @@ def main(arguments: Sequence[str]) -> int:
     runs = f"{len(found):,} {'run' if len(found) == 1 else 'runs'}"
     print(f"{runs}, {total:,} numbers new: {where}", file=sys.stderr)
     return 0
+
+
+def _parse(arguments: Sequence[str]) -> Namespace:
+    """Return what was typed; words may also follow ``--to``."""
+    parser = Parser("mirror", description=__doc__).with_allow()
+    parser.add_argument("words", nargs="+", metavar="RUN", type=read_run_word, help="see above")
+    parser.add_argument(
+        "--to", required=True, metavar="TRACKER", help="an option of tracker=, or a class of yours"
+    )
+    given, others = parser.parse_known_args(arguments)
+    given.words += [read_run_word(each) for each in others if not each.startswith("-")]
+    if flags := [each for each in others if each.startswith("-")]:
+        parser.error(f"unrecognized arguments: {' '.join(flags)}")
+    return given
 
 
 def _build(name: str, options: Sequence[str], allowed: Sequence[str]) -> Tracker:

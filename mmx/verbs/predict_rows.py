@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -44,22 +43,29 @@ class RowAnswers:
     @classmethod
     def join(cls, parts: Sequence[RowAnswers]) -> RowAnswers:
         """Return the answers of several parts, of which there is at least one, as one."""
-        starts = list(accumulate((len(part.names) for part in parts), initial=0))
-        pairs = list(zip(starts, parts, strict=False))
+        names: list[object] = []
+        answered: list[int] = []
+        unusable: dict[int, str] = {}
+        incomplete: dict[int, str] = {}
+        kept: dict[str, list[str]] = {name: [] for name in parts[0].kept}
+        for part in parts:
+            start = len(names)
+            names += part.names
+            answered += [start + place for place in part.answered]
+            unusable |= {start + place: why for place, why in part.unusable.items()}
+            incomplete |= {start + place: why for place, why in part.incomplete.items()}
+            for name, cells in kept.items():
+                cells += part.kept[name]
         known = [part.known for part in parts if part.known is not None]
         return cls(
-            names=[name for part in parts for name in part.names],
-            answered=[start + place for start, part in pairs for place in part.answered],
+            names=names,
+            answered=answered,
             outputs=torch.cat([part.outputs for part in parts]),
             target=parts[0].target,
             known=torch.cat(known) if known else None,
-            unusable={
-                start + at: why for start, part in pairs for at, why in part.unusable.items()
-            },
-            incomplete={
-                start + at: why for start, part in pairs for at, why in part.incomplete.items()
-            },
-            kept={name: [c for part in parts for c in part.kept[name]] for name in parts[0].kept},
+            unusable=unusable,
+            incomplete=incomplete,
+            kept=kept,
         )
 
     def columns(self, *, text: bool = True) -> dict[str, Sequence[object]]:

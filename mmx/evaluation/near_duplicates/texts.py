@@ -43,24 +43,27 @@ def compare_texts(
         searches: Which rows are looked for among which.
     """
     rows = np.unique(np.concatenate([each for search in searches for each in search]))
-    texts = {
-        int(row): text
-        for row in rows
-        if column.present[row] and (text := simplify(column.texts[row] or ""))
-    }
+    texts = _read_texts(column, rows)
     found: dict[tuple[int, int], float] = {}
     for asked, there in searches:
         mine = {row: texts[row] for row in asked.tolist() if row in texts}
         others = {row: texts[row] for row in there.tolist() if row in texts}
         found |= _find_equal(mine, others)
-        equal = {row for row, _ in found}
-        _compare_pieces(
-            {row: text for row, text in mine.items() if row not in equal and len(text) >= LONG},
-            {row: text for row, text in others.items() if len(text) >= LONG},
-            found,
-        )
+        for row, _ in found:
+            mine.pop(row, None)
+        _compare_pieces(_keep_long(mine), _keep_long(others), found)
     pairs = np.array(list(found), dtype=np.int64).reshape(-1, 2)
     return PairComparison.of(pairs[:, 0], pairs[:, 1], np.array(list(found.values()), np.float64))
+
+
+def _read_texts(column: TextColumn, rows: RowIndices) -> dict[int, str]:
+    """Return row to its text in the form that is compared, where anything is left of it."""
+    simple = {int(row): simplify(column.texts[row] or "") for row in rows if column.present[row]}
+    return {row: text for row, text in simple.items() if text}
+
+
+def _keep_long(texts: dict[int, str]) -> dict[int, str]:
+    return {row: text for row, text in texts.items() if len(text) >= LONG}
 
 
 def _find_equal(mine: dict[int, str], others: dict[int, str]) -> dict[tuple[int, int], float]:
