@@ -14,7 +14,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "fuzz_overrides.py"
 @pytest.mark.slow
 def test_lines_at_random(tmp_path):
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), "100", "--seed", "7"],
+        [sys.executable, str(SCRIPT), "40", "--seed", "7"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
