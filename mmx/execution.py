@@ -35,7 +35,7 @@ from mmx.yaml_text import dump_yaml
 
 Say = Callable[[str], None]
 Write = Callable[[], Json]
-Work = Callable[[Listener, StopRequest], Write]
+RunWork = Callable[[Listener, StopRequest], Write]
 """Does what a run is for; returns what writes its results, and returns them."""
 
 TRIAL_FILE = "trial.json"
@@ -187,7 +187,7 @@ def execute_trial(
 
 
 def _carry_out(
-    experiment: Experiment, directory: RunDirectory, listen: Listener, work: Work
+    experiment: Experiment, directory: RunDirectory, listen: Listener, work: RunWork
 ) -> RunOutcome:
     """Do the work of a run between its first status and its last one; return how it ended."""
     recorded.check_all(directory.path, checkpoints=False)
@@ -205,7 +205,7 @@ def _carry_out(
 
 
 def _run_to_end(
-    directory: RunDirectory, work: Work, heard: tuple[Listener, logging.Logger, Followers]
+    directory: RunDirectory, work: RunWork, heard: tuple[Listener, logging.Logger, Followers]
 ) -> RunOutcome:
     """Do the work in an acquired directory; a signal stops it, but not the writing after it."""
     listen, log, followers = heard

@@ -13,19 +13,19 @@ from importlib import metadata
 
 from mmx.json_object import Json
 
-Keep = Callable[[Json, Callable[[], Json]], Json]
+KeepFacts = Callable[[Json, Callable[[], Json]], Json]
 """``keep(inputs, find)`` returns what ``find`` returned for equal inputs, in any process."""
 
 
 @dataclass
 class _Store:
-    keep: Keep | None = None
+    keep: KeepFacts | None = None
 
 
 _STORE = _Store()
 
 
-def keep_library_facts(keep: Keep | None) -> None:
+def keep_library_facts(keep: KeepFacts | None) -> None:
     """Say where facts are kept from now on.
 
     Args:

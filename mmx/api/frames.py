@@ -58,7 +58,7 @@ def _write_out_path(cell: object) -> object:
     return str(cell) if isinstance(cell, Path) else cell
 
 
-def read_cell(cell: object, is_number: bool) -> object:
+def read_frame_cell(cell: object, is_number: bool) -> object:
     """Return the cell of a frame: nothing for a row without a prediction."""
     if cell == "":
         return float("nan") if is_number else None

@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmx.api.frames import import_pandas, read_cell, write_frame
+from mmx.api.frames import import_pandas, read_frame_cell, write_frame
 from mmx.api.paths import read_path
 from mmx.errors import MmxError, RunError, UsageError
 from mmx.json_object import Json
@@ -216,7 +216,7 @@ class Run:
         return {
             name: list(cells)
             if name in as_they_are
-            else [read_cell(cell, numbers or name.startswith("p(")) for cell in cells]
+            else [read_frame_cell(cell, numbers or name.startswith("p(")) for cell in cells]
             for name, cells in columns.items()
         }
 

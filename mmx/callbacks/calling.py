@@ -12,7 +12,7 @@ from mmx.callbacks.base import Callback
 from mmx.errors import CallbackError, Interrupted
 
 
-def call_each(callbacks: Sequence[Callback], method: str, *given: object) -> None:
+def call_callbacks(callbacks: Sequence[Callback], method: str, *given: object) -> None:
     """Call a method of each callback, in order, and put random generators back afterwards.
 
     Raises:

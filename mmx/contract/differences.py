@@ -73,11 +73,11 @@ def expect_same_rows(
     if found:
         raise Broken(
             f"expected {expected}; {seen}, {len(found)} of {len(rows)} other rows changed "
-            f"({list_rows(list(found))}), by up to {format_difference(max(found.values()))}"
+            f"({format_rows(list(found))}), by up to {format_difference(max(found.values()))}"
         )
 
 
-def list_rows(rows: Sequence[int], most: int = 6) -> str:
+def format_rows(rows: Sequence[int], most: int = 6) -> str:
     """Return row numbers for a message."""
     return ", ".join(str(row) for row in rows[:most]) + (", …" if len(rows) > most else "")
 

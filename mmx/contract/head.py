@@ -80,7 +80,7 @@ class HeadSubject(ModuleSubject[nn.Module, Tensor, Tensor]):
         if not isinstance(self.head, FittedHead):
             return [module]
         found = []
-        for candidate in self.fit(make_rows(), make_targets(self.kind)):
+        for candidate in self.fit(make_feature_rows(), make_targets(self.kind)):
             fresh = self.head.make(WIDTH, count_outputs(self.kind), self.kind)
             fresh.load_state_dict(candidate.state)
             found.append(fresh)
@@ -96,7 +96,7 @@ class HeadSubject(ModuleSubject[nn.Module, Tensor, Tensor]):
 
     def make_inputs(self, seed: int | None = None) -> Tensor:
         """Return features ``(N, D)`` that the head was not fitted on."""
-        return make_rows(seed or 1)
+        return make_feature_rows(seed or 1)
 
     def run(self, module: nn.Module, inputs: Tensor) -> Any:
         """Call the module itself, on the inputs themselves."""
@@ -149,7 +149,7 @@ def count_outputs(kind: TargetKind) -> int:
     return 1 if kind == "regression" else CLASSES
 
 
-def make_rows(seed: int = 0, count: int = ROWS) -> Tensor:
+def make_feature_rows(seed: int = 0, count: int = ROWS) -> Tensor:
     """Return ``(N, D)`` features."""
     return torch.randn(count, WIDTH, generator=torch.Generator().manual_seed(seed))
 
@@ -202,7 +202,7 @@ def fits_the_same_again(subject: HeadSubject) -> str:
     found = is_the_same_again(subject)
     for case in subject.cases():
         before = torch.get_rng_state()
-        case.fit(make_rows(), make_targets(case.kind))
+        case.fit(make_feature_rows(), make_targets(case.kind))
         if not torch.equal(before, torch.get_rng_state()):
             raise Broken("expected fitting to draw nothing; it moves torch's generator")
     return found
@@ -211,9 +211,9 @@ def fits_the_same_again(subject: HeadSubject) -> str:
 def features_and_targets_stay(subject: HeadSubject) -> str:
     """Check that neither a call nor a fit changes its inputs in place."""
     for case in subject.cases():
-        x, y = make_rows(), make_targets(case.kind)
+        x, y = make_feature_rows(), make_targets(case.kind)
         case.fit(x, y)
-        if distance(x, make_rows()) > 0 or distance(y, make_targets(case.kind)) > 0:
+        if distance(x, make_feature_rows()) > 0 or distance(y, make_targets(case.kind)) > 0:
             raise Broken("expected the training rows to stay as they are; a fit changes them")
     return inputs_stay(subject)
 

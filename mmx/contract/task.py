@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 
 from mmx.contract.base import REPEATED, Broken, Check, Part, Subject, Untested
-from mmx.contract.differences import list_rows
+from mmx.contract.differences import format_rows
 from mmx.contract.options import has_sound_options
 from mmx.modalities import Modality, Stored, spec_from_json, spec_to_json
 from mmx.modalities.text import Tokens
@@ -110,7 +110,7 @@ def columns_are_whole(subject: TaskSubject) -> str:
     there = np.any([column.present for column in samples.columns.values()], axis=0)
     if empty := [int(row) for row in subject.used_rows if not there[row]]:
         raise Broken(
-            f"expected some modality in each row of the splits; rows {list_rows(empty)} have none"
+            f"expected some modality in each row of the splits; rows {format_rows(empty)} have none"
         )
     parts = [f"{name} {int(column.present.sum())}" for name, column in samples.columns.items()]
     return f"of {count} rows, present in {', '.join(parts)}"
@@ -134,7 +134,7 @@ def _numbers_are_sound(values: npt.NDArray[Any], used: npt.NDArray[Any]) -> str:
     if values.ndim != 1 or not np.issubdtype(values.dtype, np.floating):
         raise Broken(f"expected (N,) numbers; seen {values.dtype} {values.shape}")
     if wrong := [int(row) for row in used if not np.isfinite(values[row])]:
-        raise Broken(f"expected finite labels; those of rows {list_rows(wrong)} are not")
+        raise Broken(f"expected finite labels; those of rows {format_rows(wrong)} are not")
     return "finite numbers"
 
 
@@ -151,7 +151,7 @@ def _indices_are_sound(values: npt.NDArray[Any], count: int, used: npt.NDArray[A
         raise Broken(f"expected (N,) int64 class indices; seen {values.dtype} {values.shape}")
     if wrong := [int(row) for row in used if not 0 <= values[row] < count]:
         raise Broken(
-            f"expected class indices from 0 to {count - 1}; rows {list_rows(wrong)} have "
+            f"expected class indices from 0 to {count - 1}; rows {format_rows(wrong)} have "
             f"{', '.join(str(values[row]) for row in wrong[:6])}"
         )
     return f"{count} classes"
@@ -168,15 +168,17 @@ def splits_are_disjoint(subject: TaskSubject) -> str:
         if not np.issubdtype(np.asarray(rows).dtype, np.integer):
             raise Broken(f"expected row numbers of {name}; seen {np.asarray(rows).dtype}")
         if beyond := [int(row) for row in rows if not 0 <= row < count]:
-            raise Broken(f"expected rows below {count} in {name}; seen {list_rows(beyond)}")
+            raise Broken(f"expected rows below {count} in {name}; seen {format_rows(beyond)}")
         numbers, times = np.unique(rows, return_counts=True)
         if (times > 1).any():
-            raise Broken(f"expected each row of {name} once; {list_rows(list(numbers[times > 1]))}")
+            raise Broken(
+                f"expected each row of {name} once; {format_rows(list(numbers[times > 1]))}"
+            )
     for one, other in itertools.combinations(splits, 2):
         if len(both := np.intersect1d(splits[one], splits[other])):
             raise Broken(
                 f"expected no row in two splits; {one} and {other} share {len(both)}: "
-                f"{list_rows([int(row) for row in both])}"
+                f"{format_rows([int(row) for row in both])}"
             )
     return ", ".join(f"{name} {len(rows)}" for name, rows in splits.items())
 

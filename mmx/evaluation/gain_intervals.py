@@ -119,7 +119,7 @@ class Differences:
             middle = over.mean(1, keepdims=True)
             whole, own = middle.var(), (over - middle).var(0).sum() / (count - 1)
             return float(max(0.0, whole - own / count) / len(over))
-        deviations = _drop_undefined(resample(self.pairs, 0)) - self.values[:, None]
+        deviations = _drop_undefined(resample_pairs(self.pairs, 0)) - self.values[:, None]
         if not deviations.size:
             return math.nan
         mixed = deviations.var(0, ddof=1).mean() / count
@@ -174,7 +174,7 @@ def find_sample_interval(pair: Pair, *, level: float = LEVEL, seed: int = 0) -> 
 
 def _percentiles(pair: Pair, level: float, seed: int) -> Bounds:
     tail = (1 - level) / 2
-    found = _drop_undefined(resample([pair], seed))[0]
+    found = _drop_undefined(resample_pairs([pair], seed))[0]
     seen = max(tail, FEWEST_BEYOND / max(1, len(found)))  # the smallest tail with enough resamples
     if seen >= 0.5:
         return math.nan, math.nan
@@ -340,7 +340,7 @@ def _bound(found: Bounds, group: Differences, level: float) -> Bounds:
     return float(low), float(high)
 
 
-def resample(pairs: Sequence[Pair], seed: int) -> Floats:
+def resample_pairs(pairs: Sequence[Pair], seed: int) -> Floats:
     """Return ``(S, R)`` bootstrap differences; each resample of rows is the same for all pairs.
 
     They are positive where the first is better, and NaN where a resample has no metric.
@@ -364,7 +364,7 @@ def resample(pairs: Sequence[Pair], seed: int) -> Floats:
 
 
 def _resample_answers(each: Sequence[SampleScores], seed: int) -> Floats:
-    """Return the differences of :func:`resample` for a metric that is no function of sums."""
+    """Return the differences of :func:`resample_pairs` for a metric that is no function of sums."""
     statistics = each[0].statistics
     counts = draw_counts(len(statistics), seed)[: count_draws(each[0], RESAMPLES)]
     values = np.stack([scores.of_weights(counts) for scores in each])

@@ -31,8 +31,8 @@ def _count_convolution(x: Tensor, weight: Tensor, found: Tensor, *, transposed: 
     return 2 * len(x) * math.prod(places.shape[2:]) * weight.numel()
 
 
-Count = Callable[[tuple[Any, ...], Any], int]
-FORMULAS: Mapping[Any, Count] = {
+CountOperations = Callable[[tuple[Any, ...], Any], int]
+FORMULAS: Mapping[Any, CountOperations] = {
     aten.mm: lambda given, _: _count_product(given[0], given[1]),
     aten.bmm: lambda given, _: _count_product(given[0], given[1]),
     aten.addmm: lambda given, _: _count_product(given[1], given[2]),
@@ -87,7 +87,7 @@ class OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return found
 
 
-def _find_other_formula(packet: Any) -> Count | None:
+def _find_other_formula(packet: Any) -> CountOperations | None:
     """Return torch's own formula of a fused operator; None where it has none."""
     if not HEAVY.search(str(packet)):
         return None

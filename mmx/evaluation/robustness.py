@@ -24,7 +24,7 @@ from mmx.training.precision import Precision
 
 
 @dataclass(frozen=True)
-class Point:
+class NoisePoint:
     """A model's metrics at one strength of a noise.
 
     Attributes:
@@ -54,7 +54,7 @@ class NoiseCurve:
     modality: str
     noise: str
     what: str
-    points: tuple[Point, ...]
+    points: tuple[NoisePoint, ...]
 
     @property
     def relative_strengths(self) -> tuple[float, ...]:
@@ -80,7 +80,7 @@ class NoiseCurve:
         return area / scores[0]
 
 
-Key = tuple[str, str, float]
+NoiseKey = tuple[str, str, float]
 """Modality, noise, strength."""
 
 
@@ -109,8 +109,8 @@ def measure_noise_curves(
     """
     corruptions = find_corruptions(data)
     clean: list[Tensor] = []
-    noisy: dict[Key, list[Tensor]] = {}
-    by_prior: dict[Key, int] = {}
+    noisy: dict[NoiseKey, list[Tensor]] = {}
+    by_prior: dict[NoiseKey, int] = {}
     prior = prior.to(data.device)
     with evaluation_mode(model):
         for part, stored in data.batches(split_rows(rows, BATCH_SIZE)):
@@ -130,10 +130,10 @@ def measure_noise_curves(
     }
     clean_metrics = measure(torch.cat(clean).cpu(), values)
 
-    def point(name: str, noise: Noise, strength: float) -> Point:
+    def point(name: str, noise: Noise, strength: float) -> NoisePoint:
         found = answers.get((name, noise.name, strength))
         metrics = measure(found.outputs, values) if found else clean_metrics
-        return Point(strength, noise.level(strength), metrics, found.by_prior if found else 0)
+        return NoisePoint(strength, noise.level(strength), metrics, found.by_prior if found else 0)
 
     return [
         NoiseCurve(
@@ -159,7 +159,7 @@ def _corrupt_each(
     rows: Rows,
     stored: dict[str, Stored],
     seed: int,
-) -> Iterator[tuple[Key, Batch]]:
+) -> Iterator[tuple[NoiseKey, Batch]]:
     """Yield the batch with one modality corrupted, for each noise and each strength above 0."""
     for name, corruption in corruptions.items():
         values = corruption.read(rows, stored.get(name))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from types import MappingProxyType
 
 from mmx.callbacks import EndFacts, EpochFacts
-from mmx.callbacks.calling import call_each
+from mmx.callbacks.calling import call_callbacks
 from mmx.experiment.assemble import Experiment
 from mmx.json_object import Json
 from mmx.runs.directory import RunDirectory
@@ -53,7 +53,7 @@ class Followers:
         if event.kind is EventKind.EPOCH and self._callbacks:
             values = MappingProxyType(dict(event.values))
             facts = EpochFacts(self._directory.path, str(event.stage), event.epoch, values)
-            call_each(self._callbacks, "on_epoch", facts)
+            call_callbacks(self._callbacks, "on_epoch", facts)
 
     def tell_end(self, summary: Json) -> None:
         """Tell the callbacks that summary and report are written.
@@ -62,7 +62,7 @@ class Followers:
             CallbackError: A callback raised an exception.
         """
         if self._callbacks:
-            call_each(
+            call_callbacks(
                 self._callbacks, "on_end", EndFacts(self._directory.path, copy.deepcopy(summary))
             )
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from mmx.experiment.settings import Settings
 from mmx.json_object import Json
-from mmx.library_facts import Keep
+from mmx.library_facts import KeepFacts
 from mmx.runs.cache import Cache, location
 
 
-def open_fact_keeper(settings: Settings) -> Keep | None:
+def open_fact_keeper(settings: Settings) -> KeepFacts | None:
     """Return what keeps facts of libraries in the cache of the settings; None without a cache."""
     where = location(settings.cache)
     if where is None:

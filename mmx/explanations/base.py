@@ -143,7 +143,7 @@ class Attribution:
     """What the parts of an input contribute to an output.
 
     Attributes:
-        values: A number for each part; see :class:`~mmx.explanations.inputs.base.Parts`.
+        values: A number for each part; see :class:`~mmx.explanations.inputs.base.InputParts`.
         signed: Whether a number below zero speaks against the output; else all are 0 or more.
         completeness: How far the numbers sum to the change of the output, if they claim to.
         note: What a reader must know about this one.

@@ -28,7 +28,8 @@ class ExplainedInput:
         names: The parts by name; None where their place says what they are.
         in_order: Whether the names, one after the other, are the input.
         baseline: From what integrated gradients count, in words.
-        shown: The input as a page draws it; see :meth:`~mmx.explanations.inputs.base.Parts.show`.
+        shown: The input as a page draws it; see
+            :meth:`~mmx.explanations.inputs.base.InputParts.show`.
     """
 
     name: str

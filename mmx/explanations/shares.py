@@ -27,7 +27,7 @@ from mmx.training.data import Rows
 
 
 @dataclass(frozen=True)
-class Share:
+class InputShare:
     """What an input contributes to a metric.
 
     Attributes:
@@ -57,7 +57,7 @@ class Shares:
 
     metric: str
     lower_is_better: bool
-    values: dict[str, Share]
+    values: dict[str, InputShare]
     empty: float
     full: float
     rows: Rows
@@ -96,7 +96,7 @@ def measure_shares(
         )
     resampled = weights @ _resample(scores)  # (M, R)
     ends = map(find_percentiles, resampled)
-    shares = [Share(float(phi), *each) for phi, each in zip(found, ends, strict=True)]
+    shares = [InputShare(float(phi), *each) for phi, each in zip(found, ends, strict=True)]
     order = np.argsort(-scores[0].form.sign * found, kind="stable")
     empty, full = float(value[0]), float(value[int(np.argmax([len(each) for each in subsets]))])
     return Shares(
@@ -173,7 +173,7 @@ def pool_shares(runs: Sequence[Shares]) -> Shares:
         metric=first.metric,
         lower_is_better=first.lower_is_better,
         values={
-            names[place]: Share(
+            names[place]: InputShare(
                 float(middle[place]),
                 float(middle[place] - reach[place]),
                 float(middle[place] + reach[place]),

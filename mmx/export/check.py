@@ -59,7 +59,7 @@ class CheckedRows:
     rows: Rows
 
 
-def choose_rows(experiment: Experiment, trained: Loaded) -> CheckedRows:
+def choose_checked_rows(experiment: Experiment, trained: Loaded) -> CheckedRows:
     """Return rows of the test split of the run's own data, evenly spaced.
 
     Raises:
@@ -79,7 +79,7 @@ def choose_rows(experiment: Experiment, trained: Loaded) -> CheckedRows:
     return CheckedRows(task, open_trained(experiment, trained, only, precision).unlock_test(), rows)
 
 
-def compare(
+def compare_answers(
     written: ExportFormat,
     program: Program,
     graph: ExportGraph,

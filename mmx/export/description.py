@@ -78,7 +78,7 @@ class Exported:
                 "largest_difference": self.agreement.difference,
                 "allowed": TOLERANCE,
             },
-            "packages": list_packages(self.written, self.graph),
+            "packages": list_needed_packages(self.written, self.graph),
             "written": self.made.facts,
             "provenance": self._describe_provenance(),
         }
@@ -138,7 +138,7 @@ def describe_weights(weights: RecordedWeights) -> Json:
     }
 
 
-def list_packages(written: ExportFormat, graph: ExportGraph) -> list[str]:
+def list_needed_packages(written: ExportFormat, graph: ExportGraph) -> list[str]:
     """Return what a machine needs to run the model on raw inputs."""
     readers = [name for each in graph.list_inputs().values() for name in each.packages]
     return list(dict.fromkeys(["numpy", *written.packages, *readers]))

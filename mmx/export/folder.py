@@ -17,8 +17,14 @@ from jinja2 import Environment, PackageLoader
 from mmx.errors import RunError, UsageError, closest
 from mmx.experiment import Experiment
 from mmx.export import readers
-from mmx.export.check import Agreement, choose_rows, compare
-from mmx.export.description import MEANING, Exported, format_json, list_licences, list_packages
+from mmx.export.check import Agreement, choose_checked_rows, compare_answers
+from mmx.export.description import (
+    MEANING,
+    Exported,
+    format_json,
+    list_licences,
+    list_needed_packages,
+)
 from mmx.export.formats import ExportFormat, find_formats
 from mmx.export.graph import ExportGraph
 from mmx.export.inputs import make_input
@@ -113,11 +119,11 @@ def export(
         {name: make_input(name, modalities[name], spec) for name, spec in trained.specs.items()},
         trained.target,
     )
-    checked = choose_rows(experiment, trained)
+    checked = choose_checked_rows(experiment, trained)
     with _build(folder) as building:
         made = written.write(graph, directory.config(), building)
         program = written.open(building, allowed)
-        agreement = compare(written, program, graph, trained, checked, made.fixed)
+        agreement = compare_answers(written, program, graph, trained, checked, made.fixed)
         exported = Exported(directory, written, graph, made, agreement)
         _write_around(exported, building)
     return Finished(folder, agreement)
@@ -159,7 +165,7 @@ def _write_around(exported: Exported, folder: Path) -> None:
         loader=PackageLoader("mmx", "export"), autoescape=False, keep_trailing_newline=True
     )
     loader = exported.written.loader
-    packages = ", ".join(list_packages(exported.written, exported.graph))
+    packages = ", ".join(list_needed_packages(exported.written, exported.graph))
     code = pages.get_template("run_model.py.jinja").render(
         packages=packages, imports=loader.imports, open=loader.open, call=loader.call
     )

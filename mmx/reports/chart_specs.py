@@ -56,7 +56,7 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredRow:
     """One row of a chart of values with their intervals.
 
     Attributes:
@@ -196,7 +196,7 @@ def _draw_diagonal() -> Json:
 
 
 def draw_measured(
-    rows: Sequence[Measured], *, x: str, from_zero: bool = True, signed: bool = False
+    rows: Sequence[MeasuredRow], *, x: str, from_zero: bool = True, signed: bool = False
 ) -> Json:
     """Return one dot with its interval for each row, from top to bottom.
 
@@ -225,7 +225,7 @@ def draw_measured(
     return axis.frame([*([_draw_zero()] if from_zero else []), *layers])
 
 
-def draw_bars(rows: Sequence[Measured], *, x: str, signed: bool = False) -> Json:
+def draw_bars(rows: Sequence[MeasuredRow], *, x: str, signed: bool = False) -> Json:
     """Return one horizontal bar from zero for each row, its number behind it."""
     shown = [each for each in rows if math.isfinite(each.value)]
     axis = _MeasuredAxis.of(shown, x, from_zero=True, signed=signed)
@@ -260,7 +260,7 @@ class _MeasuredAxis:
 
     @classmethod
     def of(
-        cls, rows: Sequence[Measured], x: str, *, from_zero: bool, signed: bool
+        cls, rows: Sequence[MeasuredRow], x: str, *, from_zero: bool, signed: bool
     ) -> _MeasuredAxis:
         """Return the axis of rows; parameters as those of :func:`draw_measured`."""
         values: list[Json] = []
@@ -348,7 +348,7 @@ def _find_whole(interval: tuple[float, float] | None) -> tuple[float | None, flo
     return interval
 
 
-def _find_most(rows: Sequence[Measured]) -> float:
+def _find_most(rows: Sequence[MeasuredRow]) -> float:
     """Return where intervals are cut: so many times the largest value."""
     largest = max((abs(each.value) for each in rows), default=0.0)
     return INTERVAL_LIMIT * largest if largest else math.inf

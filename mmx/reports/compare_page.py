@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mmx.json_object import Json
 from mmx.reports import chart_specs
-from mmx.reports.chart_specs import COLOURS, INK, PLAIN, Measured
+from mmx.reports.chart_specs import COLOURS, INK, PLAIN, MeasuredRow
 from mmx.reports.group_line import GroupLine, GroupMean
 from mmx.reports.many_runs import ManyRuns
 from mmx.reports.many_runs_table import describe_comparison, format_mean, list_heads, list_rows
@@ -69,7 +69,7 @@ def _draw_means(found: ManyRuns, target: str) -> Chart:
     """Return the mean of each group on test, the best on test first."""
     lines = _list_lines(found, target)
     rows = [
-        Measured(
+        MeasuredRow(
             line.group.name,
             line.test.value,
             _find_interval(line.test),
@@ -140,7 +140,9 @@ def _draw_paired(found: ManyRuns, target: str) -> Chart | None:
         if (paired := line.paired) is not None:
             low, high = paired.interval
             clear = low > 0 or high < 0
-            rows.append(Measured(line.group.name, paired.value, paired.interval, stands_out=clear))
+            rows.append(
+                MeasuredRow(line.group.name, paired.value, paired.interval, stands_out=clear)
+            )
             table.append((line.group.name, f"{paired.value:+.3f}", f"{low:+.3f} … {high:+.3f}"))
     if not rows:
         return None
@@ -158,7 +160,7 @@ def _draw_ranks(found: ManyRuns) -> Chart | None:
     half = ranks.critical_difference / 2
     ordered = sorted(zip(ranks.means, found.methods, strict=True))
     rows = [
-        Measured(name, rank, (rank - half, rank + half), f"{rank:.2f}", stands_out=place == 0)
+        MeasuredRow(name, rank, (rank - half, rank + half), f"{rank:.2f}", stands_out=place == 0)
         for place, (rank, name) in enumerate(ordered)
     ]
     title = f"Mean ranks over {ranks.targets} targets"

@@ -201,7 +201,7 @@ def _show_sequence(column: SequenceColumn, row: int, caption: str, how: Showing)
     drawn = min(steps.shape[1], sample_media.CURVES)
     part = f", the first {drawn} drawn" if drawn < steps.shape[1] else ""
     about = f"{len(steps)} steps of {_count(steps.shape[1], 'feature')}{part}"
-    return Sample(caption, about, curves=tuple(sample_media.draw_curves(steps)))
+    return Sample(caption, about, curves=tuple(sample_media.draw_polylines(steps)))
 
 
 def _show_vector(column: VectorColumn, row: int, caption: str, how: Showing) -> Sample:
@@ -209,7 +209,7 @@ def _show_vector(column: VectorColumn, row: int, caption: str, how: Showing) -> 
     about = (
         f"{_count(len(numbers), 'number')}, {np.nanmin(numbers):.3g} to {np.nanmax(numbers):.3g}"
     )
-    return Sample(caption, about, curves=tuple(sample_media.draw_curves(numbers[:, None])))
+    return Sample(caption, about, curves=tuple(sample_media.draw_polylines(numbers[:, None])))
 
 
 SHOWN: dict[type[Column], Callable[[Any, int, str, Showing], Sample]] = {

@@ -194,7 +194,7 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def format_shares(shares: Shares) -> Sequence[str]:
+def describe_shares(shares: Shares) -> Sequence[str]:
     """Return one line for each input: its name, share and interval; the full score first."""
     lines = [f"{shares.metric} {shares.full:.3f}, {shares.empty:.3f} without any input"]
     width = max(map(len, shares.values))

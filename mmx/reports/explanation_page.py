@@ -14,7 +14,7 @@ from mmx.explanations.shares import Shares
 from mmx.modalities.audio import AudioColumn, find_channel
 from mmx.modalities.image import find_decoding
 from mmx.printable import printable, shorten
-from mmx.reports.chart_specs import Measured, draw_bars, format_number
+from mmx.reports.chart_specs import MeasuredRow, draw_bars, format_number
 from mmx.reports.data_card import SOUND_BYTES, Sample, Showing, show_row
 from mmx.reports.explanation import Explanation
 from mmx.reports.explanation_media import SIDE, Bar, ShownMap, show_map
@@ -144,7 +144,7 @@ def _describe_rows(found: Explanation) -> str:
 def _draw_shares(found: Explanation) -> Chart:
     shares = found.shares
     measured = [
-        Measured(
+        MeasuredRow(
             shorten(printable(name), NAME),
             each.value,
             (each.low, each.high) if math.isfinite(each.low) else None,

@@ -29,13 +29,13 @@ def format_many(found: ManyRuns, form: Format) -> str:
     formats: dict[str, Callable[[ManyRuns], str]] = {
         "text": _format_text,
         "csv": _format_csv,
-        "json": lambda many: format_json(many.data()),
+        "json": lambda many: format_comparison_json(many.data()),
         "markdown": _format_markdown,
     }
     return formats[form](found)
 
 
-def format_json(node: Json) -> str:
+def format_comparison_json(node: Json) -> str:
     """Return plain data as JSON; a number that is undefined is null, since JSON has no NaN."""
     return json.dumps(null_undefined(node), indent=2, allow_nan=False) + "\n"
 

@@ -14,8 +14,8 @@ from mmx.reports.transfer_matrix_table import (
     LEGEND,
     describe_matrix,
     format_interval,
-    list_heads,
-    list_rows,
+    list_matrix_heads,
+    list_matrix_rows,
 )
 
 COLUMN = 150
@@ -84,11 +84,11 @@ def _draw(found: TransferMatrix, matrices: Sequence[Matrix], title: str) -> Char
     spec = draw_heat_map(
         cells, rows=rows, columns=list(columns.values()), x="target", y="source", most=most
     )
-    heads = tuple(list_heads(found, matrices[0]))
+    heads = tuple(list_matrix_heads(found, matrices[0]))
     listed = [
         (row, *cells[1:])
         for matrix, place in zip(matrices, range(0, len(rows), len(found.sources)), strict=True)
-        for row, cells in zip(rows[place:], list_rows(found, matrix), strict=False)
+        for row, cells in zip(rows[place:], list_matrix_rows(found, matrix), strict=False)
     ]
     widest = max(map(len, rows))
     width = COLUMN * len(columns) + round(chart_specs.LETTER * widest) + 110
@@ -107,5 +107,5 @@ def _make_cell(cell: MatrixCell, row: str, column: str) -> HeatCell:
 
 
 def _list(found: TransferMatrix, matrix: Matrix) -> Grid:
-    heads, rows = list_heads(found, matrix), list_rows(found, matrix)
+    heads, rows = list_matrix_heads(found, matrix), list_matrix_rows(found, matrix)
     return Grid(matrix.name or "Gains", tuple(heads), tuple(map(tuple, rows)))

@@ -26,7 +26,7 @@ from mmx.reports.report_charts import (
     draw_line,
     draw_reliability,
     draw_transfer,
-    list_classes,
+    list_class_metrics,
     list_confusions,
 )
 from mmx.reports.run_settings import find_name, list_commands, list_settings
@@ -89,7 +89,7 @@ def render_report(directory: RunDirectory) -> str:
         confusion=draw_confusion(classes),
         confusions=list_confusions(classes),
         class_chart=draw_classes(classes),
-        class_table=list_classes(classes),
+        class_table=list_class_metrics(classes),
         reliability=draw_reliability(calibrated),
         calibration="" if calibrated is None else format_calibration(calibrated),
         suites={SUITE_TITLES[name]: charts for name, charts in suites.items()},

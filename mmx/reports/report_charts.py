@@ -192,7 +192,7 @@ def list_confusions(found: ClassTable | None) -> Grid | None:
     return Grid("The most frequent confusions", ("true", "predicted", "rows"), rows)
 
 
-def list_classes(found: ClassTable | None) -> Grid | None:
+def list_class_metrics(found: ClassTable | None) -> Grid | None:
     """Return recall, precision and support of each class; None without classes."""
     if found is None or not found.classes:
         return None
@@ -209,7 +209,7 @@ def list_classes(found: ClassTable | None) -> Grid | None:
 
 def draw_classes(found: ClassTable | None) -> Chart | None:
     """Return recall and precision of each class, the lowest recall first."""
-    grid = list_classes(found)
+    grid = list_class_metrics(found)
     if found is None or grid is None:
         return None
     order = sorted(

@@ -15,7 +15,7 @@ from mmx.runs import index
 from mmx.runs.conditions import Condition, keys_of
 from mmx.runs.directory import RunDirectory
 from mmx.runs.draw import Draw, count_folds
-from mmx.runs.index_cache import Scalar
+from mmx.runs.index_cache import CellValue
 from mmx.runs.index_entry import list_run_names
 from mmx.runs.selection import find_fact
 from mmx.runs.summary import Summary
@@ -47,7 +47,7 @@ class FinishedRun:
         return Draw.of(self.summary)
 
     @cached_property
-    def facts(self) -> dict[str, Scalar]:
+    def facts(self) -> dict[str, CellValue]:
         """All its settings and numbers by dotted key."""
         return {"status": "done", **index.facts(self.directory)}
 

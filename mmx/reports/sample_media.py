@@ -99,7 +99,7 @@ def read_strip(column: VideoColumn, row: int) -> list[SamplePixels]:
     return list(frames[(parts * len(frames)).astype(np.int64)])
 
 
-def draw_curves(values: npt.NDArray[np.float64]) -> list[str]:
+def draw_polylines(values: npt.NDArray[np.float64]) -> list[str]:
     """Return the curves of the first features as points of SVG, each scaled by itself.
 
     Args:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mmx.errors import UnreadableFileError
 from mmx.reports import chart_specs
-from mmx.reports.chart_specs import Measured, Series
+from mmx.reports.chart_specs import MeasuredRow, Series
 from mmx.reports.heat_map import HeatCell, draw_heat_map
 from mmx.reports.page import Chart, Grid
 from mmx.untrusted import read_text
@@ -23,7 +23,7 @@ LIMIT = 8 * 2**20
 """Most bytes of a suite's file."""
 MOST_CLASSES = 40
 """Classes whose importance is drawn; the table has all."""
-Row = Mapping[str, str]
+SuiteRow = Mapping[str, str]
 FIXED = ("split", "shown", "modality", "noise", "strength", "level", "scaled", "by_prior", "rate",
          "seed", "draw", "relative_area")  # fmt: skip
 """Columns that are no metrics."""
@@ -70,7 +70,7 @@ def read_suites(folder: Path) -> tuple[dict[str, list[Chart]], list[str]]:
     return found, problems
 
 
-def _draw_importance(rows: Sequence[Row], floor: float | None) -> list[Chart]:
+def _draw_importance(rows: Sequence[SuiteRow], floor: float | None) -> list[Chart]:
     overall = [row for row in rows if not row["class"]]
     classes = [row for row in rows if row["class"]]
     charts = []
@@ -80,7 +80,7 @@ def _draw_importance(rows: Sequence[Row], floor: float | None) -> list[Chart]:
         table = tuple((name, f"{found[name]:+.3f}") for name in ordered)
         grid = Grid("importance", ("modality", "Shapley value"), table)
         score = overall[0]["score"]
-        bars = [Measured(name, found[name]) for name in ordered]
+        bars = [MeasuredRow(name, found[name]) for name in ordered]
         axis = f"Shapley value: part of the {score}"
         spec = chart_specs.draw_bars(bars, x=axis, signed=True)
         charts.append(Chart(f"What each modality adds to the {score}", spec, grid))
@@ -89,7 +89,7 @@ def _draw_importance(rows: Sequence[Row], floor: float | None) -> list[Chart]:
     return charts
 
 
-def _draw_class_importance(rows: Sequence[Row]) -> Chart:
+def _draw_class_importance(rows: Sequence[SuiteRow]) -> Chart:
     labels = list(dict.fromkeys(row["class"] for row in rows))
     names = list(dict.fromkeys(row["modality"] for row in rows))
     values = {(row["class"], row["modality"]): float(row["shapley"]) for row in rows}
@@ -108,18 +108,18 @@ def _draw_class_importance(rows: Sequence[Row]) -> Chart:
     return Chart("What each modality adds to the recall of a class", spec, grid, width=width)
 
 
-def _draw_missing(rows: Sequence[Row], floor: float | None) -> list[Chart]:
+def _draw_missing(rows: Sequence[SuiteRow], floor: float | None) -> list[Chart]:
     if not rows or "shown" not in rows[0]:
         return []
     primary = _find_primary(rows[0])
     points = [(row["shown"], float(row[primary])) for row in rows]
     grid = Grid("missing", ("shown", primary), tuple((x, f"{y:.3f}") for x, y in points))
-    bars = [Measured(name, value) for name, value in points]
+    bars = [MeasuredRow(name, value) for name, value in points]
     spec = chart_specs.draw_bars(bars, x=primary)
     return [Chart(f"{primary} where only these modalities are shown", spec, grid)]
 
 
-def _draw_rates(rows: Sequence[Row], floor: float | None) -> list[Chart]:
+def _draw_rates(rows: Sequence[SuiteRow], floor: float | None) -> list[Chart]:
     """Return the mean over draws at each rate of missing cells."""
     if not rows:
         return []
@@ -133,15 +133,15 @@ def _draw_rates(rows: Sequence[Row], floor: float | None) -> list[Chart]:
     return [Chart(title, spec, Grid(title, ("rate", primary), table), width=620)]
 
 
-def _group_rows(rows: Sequence[Row], column: str) -> dict[str, list[Row]]:
+def _group_rows(rows: Sequence[SuiteRow], column: str) -> dict[str, list[SuiteRow]]:
     """Return each value of a column, in the order of the rows, to the rows that have it."""
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[SuiteRow]] = {}
     for row in rows:
         groups.setdefault(row[column], []).append(row)
     return groups
 
 
-def _draw_noise(rows: Sequence[Row], floor: float | None) -> list[Chart]:
+def _draw_noise(rows: Sequence[SuiteRow], floor: float | None) -> list[Chart]:
     charts = []
     primary = _find_primary(rows[0]) if rows else ""
     ends = [float(row[primary]) for row in rows]
@@ -166,7 +166,7 @@ def _draw_noise(rows: Sequence[Row], floor: float | None) -> list[Chart]:
     return charts
 
 
-def _find_primary(row: Row) -> str:
+def _find_primary(row: SuiteRow) -> str:
     """Return the metric that counts, which stands before the others."""
     found = next((name for name in row if name not in FIXED), None)
     if found is None:
@@ -174,7 +174,7 @@ def _find_primary(row: Row) -> str:
     return found
 
 
-DRAWN: dict[str, Callable[[Sequence[Row], float | None], list[Chart]]] = {
+DRAWN: dict[str, Callable[[Sequence[SuiteRow], float | None], list[Chart]]] = {
     "importance": _draw_importance,
     "missing": _draw_missing,
     "missing_at_random": _draw_rates,

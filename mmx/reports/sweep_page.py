@@ -15,7 +15,7 @@ from pathlib import Path
 from mmx.json_object import Json
 from mmx.metrics import find_direction
 from mmx.reports import chart_specs
-from mmx.reports.chart_specs import COLOURS, Measured, Series
+from mmx.reports.chart_specs import COLOURS, MeasuredRow, Series
 from mmx.reports.gains_page import list_notes, make_grid
 from mmx.reports.group_gain import GroupGain
 from mmx.reports.page import Chart, Grid, render_page
@@ -23,7 +23,7 @@ from mmx.reports.parallel_coordinates import Axis, draw_parallel
 from mmx.reports.sweep_gains import Gains, LessData, format_percent, read_fraction
 from mmx.runs.atomic import write_text
 from mmx.runs.draw import DRAW_KEYS
-from mmx.runs.sweep import GROUP, format_mean, group_runs, keep_finished
+from mmx.runs.sweep import GROUP, format_group_mean, group_runs, keep_finished
 
 FILE = "sweep.html"
 MOST_RUNS = 400
@@ -70,22 +70,22 @@ def render_sweep(name: str, rows: Sequence[Json], gains: Gains) -> str:
     """Return the page of a sweep; parameters as those of :func:`write_sweep`, ``name`` its id."""
     done = keep_finished(rows)
     metric = find_metric(done, gains)
-    groups = [] if metric is None else list_groups(rows, metric)
-    best = None if metric is None else find_best(groups, metric)
+    groups = [] if metric is None else list_compared_groups(rows, metric)
+    best = None if metric is None else find_best_group(groups, metric)
     return render_page(
         "sweep.html.jinja",
         title=f"Sweep {name}",
         name=name,
         over=_count_jobs(rows, len(group_runs(rows))),
-        headline=write_headline(best, metric, gains, bool(done)),
+        headline=write_sweep_headline(best, metric, gains, bool(done)),
         lead=write_lead(best, metric, gains),
         picture=[draw_gains(gains)] if gains.found else draw_means(groups, metric, best),
         curves=[draw_labels(each) for each in gains.less_data],
         gains=make_grid(gains) if gains.found else None,
         groups=list_means(groups, metric) if metric and len(groups) > 1 else None,
         parallel=draw_runs(done, metric, best),
-        runs=list_runs(rows),
-        choices=list_choices(rows),
+        runs=list_sweep_runs(rows),
+        choices=list_filters(rows),
         failures=[row for row in rows if row["status"] != "done"],
         notes=list_notes(gains) if gains.found else [NO_CONTROL] if done else [],
     )
@@ -107,7 +107,7 @@ def find_metric(rows: Sequence[Json], gains: Gains) -> str | None:
     return next((name for name in (*stated, *PREFERRED, *names) if name in names), None)
 
 
-def list_groups(rows: Sequence[Json], metric: str) -> list[SweepGroup]:
+def list_compared_groups(rows: Sequence[Json], metric: str) -> list[SweepGroup]:
     """Return the groups whose runs all have a metric on validation, with their means."""
     found = []
     for label, members in group_runs(rows).items():
@@ -123,14 +123,14 @@ def _find_mean(rows: Sequence[Json], key: str) -> float | None:
     return statistics.fmean(numbers) if len(numbers) == len(rows) else None
 
 
-def find_best(groups: Sequence[SweepGroup], metric: str) -> SweepGroup | None:
+def find_best_group(groups: Sequence[SweepGroup], metric: str) -> SweepGroup | None:
     """Return the group that is best on validation."""
     sign = -1 if find_direction(metric) else 1
     known = [group for group in groups if math.isfinite(group.val)]
     return max(known, key=lambda group: sign * group.val, default=None)
 
 
-def write_headline(
+def write_sweep_headline(
     best: SweepGroup | None, metric: str | None, gains: Gains, has_runs: bool
 ) -> str:
     """Return the answer as one sentence."""
@@ -174,7 +174,7 @@ def draw_gains(gains: Gains) -> Chart:
 
     ordered = sorted(gains.found, key=lambda each: -each.gain.value)
     rows = [
-        Measured(name(each), each.gain.value, each.gain.interval, stands_out=_is_clear(each))
+        MeasuredRow(name(each), each.gain.value, each.gain.interval, stands_out=_is_clear(each))
         for each in ordered
     ]
     table = tuple((row.name, f"{row.value:+.3f}", _format_interval(row.interval)) for row in rows)
@@ -207,7 +207,7 @@ def draw_means(
         return []
     sign = -1 if find_direction(metric) else 1
     rows = [
-        Measured(each.name, each.test, text=format_mean(each.rows, f"test.{metric}"),
+        MeasuredRow(each.name, each.test, text=format_group_mean(each.rows, f"test.{metric}"),
                  interval=_spread(each, metric), stands_out=each is best)
         for each in sorted(groups, key=lambda each: -sign * each.test)
     ]  # fmt: skip
@@ -262,7 +262,7 @@ def list_means(groups: Sequence[SweepGroup], metric: str) -> Grid:
         (
             *(group.label.get(key, "") for key in keys),
             str(len(group.rows)),
-            *(format_mean(group.rows, f"{split}.{metric}") for split in ("val", "test")),
+            *(format_group_mean(group.rows, f"{split}.{metric}") for split in ("val", "test")),
             f"{statistics.fmean(float(row.get('seconds', 0)) for row in group.rows):.3g}",
         )
         for group in groups
@@ -292,7 +292,7 @@ def draw_runs(rows: Sequence[Json], metric: str | None, best: SweepGroup | None)
     return [found]
 
 
-def list_runs(rows: Sequence[Json]) -> Grid:
+def list_sweep_runs(rows: Sequence[Json]) -> Grid:
     """Return all jobs of the sweep with their numbers."""
     keys = list(dict.fromkeys(key for row in rows for key, _ in row[GROUP]))
     drawn = [key for key in DRAW_KEYS if len({row[key] for row in rows if key in row}) > 1]
@@ -317,9 +317,9 @@ def _format_cell(row: Json, head: str) -> str:
     return f"{value:,}" if isinstance(value, int) else "" if value is None else str(value)
 
 
-def list_choices(rows: Sequence[Json]) -> dict[int, tuple[str, list[str]]]:
+def list_filters(rows: Sequence[Json]) -> dict[int, tuple[str, list[str]]]:
     """Return the columns of the table of runs that are filtered by a list: their values."""
-    grid = list_runs(rows)
+    grid = list_sweep_runs(rows)
     last = grid.columns.index("status")
     found = {}
     for place, head in enumerate(grid.columns[: last + 1]):

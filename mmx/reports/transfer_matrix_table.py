@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from mmx.csv_text import format_csv
 from mmx.printable import VALUE, one_line
 from mmx.reports.latex import escape_latex, shrink
-from mmx.reports.many_runs_table import Format, escape_markdown, format_json
+from mmx.reports.many_runs_table import Format, escape_markdown, format_comparison_json
 from mmx.reports.transfer_matrix import ITSELF, Matrix, MatrixCell, TransferMatrix
 
 LEGEND = (
@@ -23,7 +23,7 @@ def format_matrix(found: TransferMatrix, form: Format) -> str:
     formats: dict[str, Callable[[TransferMatrix], str]] = {
         "text": _format_text,
         "csv": _format_csv,
-        "json": lambda matrix: format_json(matrix.data()),
+        "json": lambda matrix: format_comparison_json(matrix.data()),
         "markdown": _format_markdown,
         "latex": _format_latex,
     }
@@ -72,12 +72,12 @@ def format_interval(cell: MatrixCell) -> str:
     return "" if found is None else f"{found[0]:+.3f} … {found[1]:+.3f}"
 
 
-def list_heads(found: TransferMatrix, matrix: Matrix) -> list[str]:
+def list_matrix_heads(found: TransferMatrix, matrix: Matrix) -> list[str]:
     """Return the heads of a matrix: a corner, then the targets."""
     return [CORNER, *(one_line(found.name_column(matrix, each), VALUE) for each in found.targets)]
 
 
-def list_rows(found: TransferMatrix, matrix: Matrix) -> list[list[str]]:
+def list_matrix_rows(found: TransferMatrix, matrix: Matrix) -> list[list[str]]:
     """Return each row with its source first, every cell in one line."""
     return [
         [one_line(source, VALUE), *(_format_cell(found, matrix, source, x) for x in found.targets)]
@@ -101,7 +101,7 @@ def _format_text(found: TransferMatrix) -> str:
 
 
 def _draw_table(found: TransferMatrix, matrix: Matrix) -> list[str]:
-    rows: list[Sequence[str]] = [list_heads(found, matrix)]
+    rows: list[Sequence[str]] = [list_matrix_heads(found, matrix)]
     for source in found.sources:
         above, below = [one_line(source, VALUE)], [""]
         for target in found.targets:
@@ -128,7 +128,7 @@ def _format_csv(found: TransferMatrix) -> str:
 def _format_markdown(found: TransferMatrix) -> str:
     blocks = [escape_markdown(found.title), ""]
     for matrix in found.matrices:
-        rows = [list_heads(found, matrix), *list_rows(found, matrix)]
+        rows = [list_matrix_heads(found, matrix), *list_matrix_rows(found, matrix)]
         head, *body = [f"| {' | '.join(map(escape_markdown, row))} |" for row in rows]
         name = [f"**{escape_markdown(matrix.name)}**", ""] if matrix.name else []
         blocks += [*name, head, f"| {' | '.join(['---'] * len(rows[0]))} |", *body, ""]
@@ -140,11 +140,11 @@ def _format_latex(found: TransferMatrix) -> str:
     r"""Return a table for ``\usepackage{booktabs,graphicx}``; what is clear is in bold."""
     lines = [f"% {line}" for line in (found.title, LEGEND, *describe_matrix(found))]
     for matrix in found.matrices:
-        heads = [escape_latex(head) for head in list_heads(found, matrix)]
+        heads = [escape_latex(head) for head in list_matrix_heads(found, matrix)]
         lines += [f"% {one_line(matrix.name)}"] if matrix.name else []
         table = [f"\\begin{{tabular}}{{{'l' * len(heads)}}}", "\\toprule"]
         table += [" & ".join(heads) + r" \\", "\\midrule"]
-        for row in list_rows(found, matrix):
+        for row in list_matrix_rows(found, matrix):
             clear = [cell.endswith(("[+]", "[-]")) for cell in row]
             cells = [escape_latex(cell) for cell in row]
             shown = [f"\\textbf{{{x}}}" if y else x for x, y in zip(cells, clear, strict=True)]

@@ -19,7 +19,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from mmx.errors import UsageError
-from mmx.runs.index_cache import Scalar
+from mmx.runs.index_cache import CellValue
 
 SIGNS = ("!=", ">=", "<=", "=", ">", "<")
 _ORDER: dict[str, Callable[[Any, Any], bool]] = {
@@ -53,7 +53,7 @@ class Condition:
     sign: str
     value: str
 
-    def holds(self, found: Scalar) -> bool:
+    def holds(self, found: CellValue) -> bool:
         """Return whether the value of a run fulfils it; no value is neither equal nor larger."""
         if self.sign in ("=", "!="):
             return self._is_one_of(found) == (self.sign == "=")
@@ -66,7 +66,7 @@ class Condition:
             return _ORDER[self.sign](found, self.value)
         return _ORDER[self.sign](found, self._as_number())
 
-    def _is_one_of(self, found: Scalar) -> bool:
+    def _is_one_of(self, found: CellValue) -> bool:
         return any(_equals(found, each.strip()) for each in [self.value, *self.value.split(",")])
 
     def _as_number(self) -> float:
@@ -109,7 +109,7 @@ def read_number(text: str) -> float | None:
         return None
 
 
-def _equals(found: Scalar, wanted: str) -> bool:
+def _equals(found: CellValue, wanted: str) -> bool:
     """Return whether a value is what was typed, where ``null`` stands for none."""
     if found is None or isinstance(found, bool):
         return wanted.lower() == {None: "null", True: "true", False: "false"}[found]

@@ -19,7 +19,7 @@ from mmx.json_object import Json
 from mmx.printable import shorten
 from mmx.runs.atomic import append_text, write_text
 from mmx.runs.directory import RunDirectory
-from mmx.runs.index_cache import IndexCache, Scalar, stamp
+from mmx.runs.index_cache import CellValue, IndexCache, stamp
 from mmx.runs.index_entry import UNREADABLE, IndexEntry, list_run_names
 from mmx.variants import variant_name
 
@@ -160,7 +160,7 @@ def read_entry(root: Path, run: str) -> IndexEntry:
         return _make_unreadable_entry(directory, root, error.message)
 
 
-def facts(directory: RunDirectory) -> dict[str, Scalar]:
+def facts(directory: RunDirectory) -> dict[str, CellValue]:
     """Return all settings and numbers of a run by dotted key: summary, then config, then options.
 
     A list is the text that one types for it: ``[1, 2]``.
@@ -176,7 +176,7 @@ def facts(directory: RunDirectory) -> dict[str, Scalar]:
     }
 
 
-def _flatten(node: Json, prefix: str = "") -> Iterator[tuple[str, Scalar]]:
+def _flatten(node: Json, prefix: str = "") -> Iterator[tuple[str, CellValue]]:
     """Return dotted keys and plain values of nested mappings."""
     for key, value in node.items():
         where = f"{prefix}{key}"

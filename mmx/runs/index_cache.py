@@ -25,7 +25,7 @@ STAMPED = ("status.json", "summary.json", "manifest.json", "config.yaml")
 WAIT_SECONDS = 2.0
 """For another process that writes."""
 
-Scalar = str | int | float | bool | None
+CellValue = str | int | float | bool | None
 
 
 def stamp(run: str) -> str:
@@ -94,7 +94,7 @@ class IndexCache:
         contents = json.loads(f"[{','.join(content for _, _, content in rows)}]")
         return {run: (mark, each) for (run, mark, _), each in zip(rows, contents, strict=True)}
 
-    def read_facts(self, keys: Iterable[str]) -> dict[str, tuple[str, list[Scalar]]]:
+    def read_facts(self, keys: Iterable[str]) -> dict[str, tuple[str, list[CellValue]]]:
         """Return run to its stamp and the values of some facts; None for those that it lacks."""
         # Of two or more paths SQLite makes one JSON list, which tells true from 1.
         paths = ['$.""', *(f'$."{key}"' for key in keys)]

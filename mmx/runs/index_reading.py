@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mmx.errors import MmxError
-from mmx.runs.index_cache import IndexCache, Scalar, stamp, stamp_file
+from mmx.runs.index_cache import CellValue, IndexCache, stamp, stamp_file
 from mmx.runs.index_entry import IndexEntry, list_run_names
 
 ENDED = ("done", "failed", "interrupted")
@@ -69,7 +69,7 @@ def _repair(root: Path, entries: Sequence[IndexEntry]) -> None:
     index.repair(root, entries)
 
 
-def read_run_facts(root: Path, keys: Sequence[str]) -> dict[str, list[Scalar]]:
+def read_run_facts(root: Path, keys: Sequence[str]) -> dict[str, list[CellValue]]:
     """Return run to the values of some facts, for each run under ``root`` that is readable.
 
     Args:
@@ -95,7 +95,7 @@ def list_fact_keys(root: Path) -> list[str]:
 
 def _walk_facts(
     root: Path, cache: IndexCache, kept: dict[str, tuple[str, Any]]
-) -> Iterator[tuple[str, Any, dict[str, Scalar] | None]]:
+) -> Iterator[tuple[str, Any, dict[str, CellValue] | None]]:
     """Return run, what was kept of it, and its facts if they had to be read; keep those."""
     new: dict[str, tuple[str, Any]] = {}
     runs = {run: stamp(f"{root}/{run}") for run in list_run_names(root)}
@@ -115,7 +115,7 @@ def _walk_facts(
     cache.keep("facts", new)
 
 
-def _read_facts(root: Path, run: str) -> dict[str, Scalar]:
+def _read_facts(root: Path, run: str) -> dict[str, CellValue]:
     from mmx.runs import index
     from mmx.runs.directory import RunDirectory
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from mmx.errors import UsageError, closest
 from mmx.runs.conditions import Condition, keys_of
-from mmx.runs.index_cache import Scalar
+from mmx.runs.index_cache import CellValue
 from mmx.runs.index_entry import IndexEntry
 from mmx.runs.index_reading import list_fact_keys, read_index, read_run_facts
 
@@ -33,7 +33,7 @@ class FoundRun:
     """
 
     entry: IndexEntry
-    values: dict[str, Scalar]
+    values: dict[str, CellValue]
 
 
 def select_runs(
@@ -67,7 +67,7 @@ def select_runs(
     return chosen
 
 
-def find_fact(facts: Mapping[str, Scalar], key: str) -> Scalar:
+def find_fact(facts: Mapping[str, CellValue], key: str) -> CellValue:
     """Return the value of a key among the facts of one run, as :func:`select_runs` reads it."""
     names = f"target.metrics.test.{key}", _OWN_NAMES.get(key, ""), _as_fact(key)
     for name in (*names, _OTHER_NAMES.get(key, "")):
@@ -89,7 +89,7 @@ _OTHER_NAMES = {"transfer": "transfer.mode", "regularizer": "transfer.regularize
 
 def _read_values(
     root: Path, entries: Sequence[IndexEntry], keys: Sequence[str]
-) -> list[dict[str, Scalar]]:
+) -> list[dict[str, CellValue]]:
     """Return key to value for each entry; facts are read only for keys beyond the entries."""
     metrics = {name for entry in entries for name in entry["test"]}
     others = [key for key in keys if key not in ENTRY_KEYS and key not in metrics]
@@ -100,12 +100,12 @@ def _read_values(
     rows = []
     for entry in entries:
         read = facts.get(entry["run"], [None] * len(others))
-        values: dict[str, Scalar] = dict(zip(others, read, strict=True))
+        values: dict[str, CellValue] = dict(zip(others, read, strict=True))
         rows.append({key: values[key] if key in values else _look_up(entry, key) for key in keys})
     return rows
 
 
-def _look_up(entry: IndexEntry, key: str) -> Scalar:
+def _look_up(entry: IndexEntry, key: str) -> CellValue:
     """Return a value of an entry: one of its own, or a test metric."""
     if key in ENTRY_KEYS:
         value: Any = entry.get(key)
@@ -133,7 +133,7 @@ def _refuse_unknown(root: Path, key: str, metrics: set[str]) -> None:
     )
 
 
-def _order(value: Scalar) -> tuple[int, float, str]:
+def _order(value: CellValue) -> tuple[int, float, str]:
     """Return what values of different types are sorted by: none and nan, then numbers, texts."""
     if isinstance(value, str) and value in NOT_FINITE:  # as facts keep them
         value = float(value)

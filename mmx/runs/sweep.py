@@ -242,7 +242,7 @@ def keep_finished(rows: Sequence[Json]) -> list[Json]:
     return list(done.values())
 
 
-def format_mean(members: Sequence[Json], name: str) -> str:
+def format_group_mean(members: Sequence[Json], name: str) -> str:
     """Return the mean of a metric over the seeds or folds of a group, with its interval."""
     return _format_mean(members, name, count_folds([row.get(DRAW, Draw()) for row in members]))
 

@@ -106,11 +106,11 @@ def read_ending(directory: RunDirectory, status: str) -> Ending:
     summary = directory.read_summary()
     paths = [directory.path / name for name in FILES]
     files = [path for path in paths if path.is_file() and path.stat().st_size <= MOST_BYTES]
-    values = {as_name(f"summary/{name}"): value for name, value in list_numbers(summary)}
+    values = {as_name(f"summary/{name}"): value for name, value in list_summary_numbers(summary)}
     return Ending(status, values, say_answer(summary), files)
 
 
-def list_numbers(summary: Summary) -> Iterator[tuple[str, float]]:
+def list_summary_numbers(summary: Summary) -> Iterator[tuple[str, float]]:
     """Yield the numbers of a summary that are worth a column: metrics, gains, cost."""
     stages: dict[str, BySplit] = {
         "source": summary.source.metrics,

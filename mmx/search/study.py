@@ -187,13 +187,13 @@ class Study:
             return None
         return self._optuna.trial.Trial(self._study, found._trial_id)  # type: ignore[no-any-return]
 
-    def make_judge(self, number: int) -> Judge:
+    def make_judge(self, number: int) -> TrialPruner:
         """Return who decides whether a trial is pruned."""
         known = list_earlier(self._study, number, self.settings.batch)
-        return Judge(self._optuna, known, number, self.settings)
+        return TrialPruner(self._optuna, known, number, self.settings)
 
 
-class Judge:
+class TrialPruner:
     """Decides after each epoch whether a trial is stopped, by the trials of earlier batches.
 
     Args:

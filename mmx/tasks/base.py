@@ -19,7 +19,7 @@ from mmx.tasks import splits as splitting
 from mmx.tasks.advice import type_task_option
 from mmx.tasks.contents import Kind, Samples, Target, TaskData
 from mmx.tasks.cutting import Cuts, cut_splits, make_strata
-from mmx.tasks.folds import Fold, Pool
+from mmx.tasks.folds import Fold, FoldPool
 from mmx.tasks.labels import measure_moments
 from mmx.tasks.set_facts import SetFacts
 from mmx.tasks.table_parts import TableParts
@@ -111,7 +111,7 @@ class Task(ABC):
     fold: Annotated[int, Field(ge=1, le=10**6)] | None = None
     repeat: Annotated[int, Field(ge=1, le=10**4)] | None = None
     repeats: Annotated[int, Field(ge=1, le=10**4)] | None = None
-    pool: Pool | None = None
+    pool: FoldPool | None = None
 
     def __post_init__(self) -> None:
         few = [key for key in ("limit", "fraction", "per_class") if getattr(self, key) is not None]

@@ -26,7 +26,7 @@ class QuotingError(ValueError):
         self.tip = tip
 
 
-class Record(NamedTuple):  # there are millions of them, and a dataclass takes thrice as long
+class CsvRecord(NamedTuple):  # there are millions of them, and a dataclass takes thrice as long
     """One record.
 
     Attributes:
@@ -89,7 +89,7 @@ class Scan:
     repeated: int | None = None
     notes: tuple[str, ...] = ()
 
-    def add(self, record: Record, *, keep: bool) -> None:
+    def add(self, record: CsvRecord, *, keep: bool) -> None:
         """Take in one record, the header first."""
         if not self.names:
             self.names = record.cells
@@ -103,7 +103,7 @@ class Scan:
             self.lines.append(record.line)
 
 
-def iterate_records(text: TableText, dialect: Dialect) -> Iterator[Record]:
+def iterate_records(text: TableText, dialect: Dialect) -> Iterator[CsvRecord]:
     """Yield the header and all rows of a text.
 
     Raises:
@@ -113,7 +113,7 @@ def iterate_records(text: TableText, dialect: Dialect) -> Iterator[Record]:
         for line, whole in enumerate(text.lines(), start=1):
             cells = whole.rstrip("\r\n").split(dialect.delimiter)
             if cells != [""]:
-                yield Record(cells, line, line)
+                yield CsvRecord(cells, line, line)
         return
     reader = csv.reader(text.lines(), **dialect.describe())
     begin, width = 1, 0
@@ -122,7 +122,7 @@ def iterate_records(text: TableText, dialect: Dialect) -> Iterator[Record]:
             end = reader.line_num
             if cells and (len(cells) > 1 or width == 1 or not _is_blank(cells)):
                 width = width or len(cells)
-                yield Record(cells, begin, end)
+                yield CsvRecord(cells, begin, end)
             begin = end + 1  # a record may span several lines
     except csv.Error as error:
         why = "a cell starts with a quote, but does not end with one"
@@ -159,7 +159,7 @@ def scan(text: TableText, dialect: Dialect, *, keep: bool) -> Scan:
     return found
 
 
-def _make_width_error(names: list[str], record: Record) -> QuotingError:
+def _make_width_error(names: list[str], record: CsvRecord) -> QuotingError:
     why = f"expected {len(names)} cells, as in the header, got {len(record.cells)}"
     if len(names) == 1:  # a title or a comment, most likely
         tip = f"remove what stands before the header: {names[0][:40]!r}"

@@ -12,7 +12,14 @@ from mmx.modalities.number_spelling import is_plain_number
 from mmx.tasks.advice import type_task_option
 from mmx.tasks.compressed import strip_compression
 from mmx.tasks.csv_format import DELIMITER_WORDS, CsvFormat
-from mmx.tasks.csv_records import Dialect, QuotingError, Record, Scan, is_literal, iterate_records
+from mmx.tasks.csv_records import (
+    CsvRecord,
+    Dialect,
+    QuotingError,
+    Scan,
+    is_literal,
+    iterate_records,
+)
 from mmx.tasks.csv_records import scan as scan_records
 from mmx.tasks.table_text import (
     HeadlessText,
@@ -71,7 +78,7 @@ class CsvFile:
     found: Scan
     notes: tuple[str, ...] = ()
 
-    def rows(self) -> Iterator[Record]:
+    def rows(self) -> Iterator[CsvRecord]:
         """Yield the rows, without the header."""
         records = iterate_records(self.text, self.found.dialect)
         next(records)

@@ -17,7 +17,7 @@ from mmx.tasks.advice import type_task_option
 from mmx.tasks.group_splits import deal_groups
 from mmx.tasks.splits import start_draw
 
-Pool = Literal["train", "all"]
+FoldPool = Literal["train", "all"]
 Partition = npt.NDArray[np.int64]
 
 
@@ -35,7 +35,7 @@ class Fold:
     number: int
     count: int
     repeat: int
-    pool: Pool | None = None
+    pool: FoldPool | None = None
 
 
 def divide_into_folds(

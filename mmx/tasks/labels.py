@@ -29,10 +29,10 @@ YES_NO = {"1": 1.0, "0": 0.0, "true": 1.0, "false": 0.0}
 
 NameRow = Callable[[int], str]
 """Returns what a row is called in messages."""
-Values = tuple[npt.NDArray[Any], tuple[str, ...]]
+LabelValues = tuple[npt.NDArray[Any], tuple[str, ...]]
 
 
-def encode_classes(cells: Sequence[str | None]) -> Values:
+def encode_classes(cells: Sequence[str | None]) -> LabelValues:
     """Return class indices ``(N,)`` int64; 0 where there is no label."""
     names = sort_classes({cell for cell in cells if cell is not None})
     index = {name: i for i, name in enumerate(names)}
@@ -45,7 +45,7 @@ def parse_numbers(
     column: str,
     name_row: NameRow = number_row,
     spelling: Spelling | None = None,
-) -> Values:
+) -> LabelValues:
     """Return numbers ``(N,)`` float64; 0 where there is no label.
 
     Args:
@@ -172,7 +172,7 @@ def _make_range_error(task: str, what: str) -> DataError:
     )
 
 
-def encode_sets(cells: Sequence[Sequence[str] | None]) -> Values:
+def encode_sets(cells: Sequence[Sequence[str] | None]) -> LabelValues:
     """Return ``(N, C)`` float32 of 0 and 1 from the labels listed in each row."""
     names = sort_classes({name for cell in cells for name in cell or ()})
     index = {name: i for i, name in enumerate(names)}
@@ -183,7 +183,9 @@ def encode_sets(cells: Sequence[Sequence[str] | None]) -> Values:
     return values, names
 
 
-def encode_flags(columns: dict[str, list[str | None]], name_row: NameRow = number_row) -> Values:
+def encode_flags(
+    columns: dict[str, list[str | None]], name_row: NameRow = number_row
+) -> LabelValues:
     """Return ``(N, C)`` float32 of 0 and 1 from one column for each label.
 
     Raises:

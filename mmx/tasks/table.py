@@ -225,7 +225,7 @@ class Table(CutTask):
 
     def _read_labels(
         self, table: OpenTable, cells: dict[str, ColumnCells]
-    ) -> tuple[labels.Values, ColumnTexts, list[str]]:
+    ) -> tuple[labels.LabelValues, ColumnTexts, list[str]]:
         """Return the targets of all rows, the texts that say which rows have any, and notes."""
         missing, name_row = frozenset(self.missing), table.row_names
         if self.kind == "multilabel" and isinstance(self.label, str):
@@ -376,7 +376,7 @@ class Table(CutTask):
             )
         return columns, notes
 
-    def _make_blank_values(self, count: int) -> labels.Values:
+    def _make_blank_values(self, count: int) -> labels.LabelValues:
         """Return placeholder values of rows without known labels."""
         names = tuple(self.classes or ())
         if self.kind == "classes":

@@ -20,7 +20,7 @@ from mmx.tasks.open_table import OpenTable
 from mmx.tasks.spelling import unify_spelling
 from mmx.tasks.vectors import divide_vectors
 
-Lost = dict[int, Path]
+LostFiles = dict[int, Path]
 """Row to its file, for files that do not exist."""
 
 ONE_COLUMN: frozenset[Cells] = frozenset({"file", "array"})
@@ -46,7 +46,7 @@ class NamedCells:
     root: str | None
 
 
-def make_column(kind: type[Column], given: NamedCells) -> tuple[Column, Lost]:
+def make_column(kind: type[Column], given: NamedCells) -> tuple[Column, LostFiles]:
     """Return the column of a modality, and the files that do not exist.
 
     Args:
@@ -77,17 +77,17 @@ def _list_files(values: Any) -> list[Path] | None:
     return [each for each in values if isinstance(each, Path)]
 
 
-def _read_files(given: NamedCells) -> tuple[list[FileOrBytes | None], Lost]:
+def _read_files(given: NamedCells) -> tuple[list[FileOrBytes | None], LostFiles]:
     name = given.names[0]
     return find_files(given.table, name, given.cells[name], given.missing, given.root)
 
 
-def _read_texts(given: NamedCells) -> tuple[list[str | None], Lost]:
+def _read_texts(given: NamedCells) -> tuple[list[str | None], LostFiles]:
     parts = [given.table.to_texts(name, given.cells[name], given.missing) for name in given.names]
     return [_join(row) for row in zip(*parts, strict=True)], {}
 
 
-def _read_values(given: NamedCells) -> tuple[dict[str, list[str | None]], Lost]:
+def _read_values(given: NamedCells) -> tuple[dict[str, list[str | None]], LostFiles]:
     """Return columns of numbers and words; each item of a list of numbers is a column."""
     columns: dict[str, list[str | None]] = {}
     for name in given.names:
@@ -100,7 +100,7 @@ def _read_values(given: NamedCells) -> tuple[dict[str, list[str | None]], Lost]:
     return columns, {}
 
 
-def _read_numbers(given: NamedCells) -> tuple[Any, Lost]:
+def _read_numbers(given: NamedCells) -> tuple[Any, LostFiles]:
     """Return vectors ``(N, D)``, or the file of each row."""
     if len(given.names) == 1:
         name = given.names[0]
@@ -113,7 +113,7 @@ def _read_numbers(given: NamedCells) -> tuple[Any, Lost]:
     return join_numbers(columns, given.missing, given.table.row_names), {}
 
 
-def _read_arrays(given: NamedCells) -> tuple[list[Any], Lost]:
+def _read_arrays(given: NamedCells) -> tuple[list[Any], LostFiles]:
     """Return the array of each row, or its file."""
     name = given.names[0]
     arrays = find_arrays(
@@ -122,7 +122,7 @@ def _read_arrays(given: NamedCells) -> tuple[list[Any], Lost]:
     return _read_files(given) if arrays is None else (arrays, {})
 
 
-READERS: dict[Cells, Callable[[NamedCells], tuple[Any, Lost]]] = {
+READERS: dict[Cells, Callable[[NamedCells], tuple[Any, LostFiles]]] = {
     "file": _read_files,
     "texts": _read_texts,
     "values": _read_values,

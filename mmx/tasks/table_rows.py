@@ -13,7 +13,7 @@ import pyarrow as pa
 from mmx.errors import DataError
 from mmx.tasks.arrow_columns import has_field, iterate_arrow, open_arrow, read_column, wrap_table
 from mmx.tasks.csv_format import CsvFormat
-from mmx.tasks.csv_records import Record
+from mmx.tasks.csv_records import CsvRecord
 from mmx.tasks.csv_rows import CsvTable, check_csv
 from mmx.tasks.json_rows import find_path, follow_path, stream_json
 from mmx.tasks.open_table import (
@@ -27,12 +27,12 @@ from mmx.tasks.row_names import RowNames
 
 BLOCK = 1024
 """Rows that are read at once."""
-Rows = TypeVar("Rows")
+SomeRows = TypeVar("SomeRows")
 Keyed = tuple[dict[str, Any], int]
 """An object, and the line on which it is."""
 
 
-class RowSource(ABC, Generic[Rows]):
+class RowSource(ABC, Generic[SomeRows]):
     """A table file with rows that can be read in order, as often as needed.
 
     Attributes:
@@ -44,15 +44,15 @@ class RowSource(ABC, Generic[Rows]):
     notes: tuple[str, ...] = ()
 
     @abstractmethod
-    def iterate(self) -> Iterator[Rows]:
+    def iterate(self) -> Iterator[SomeRows]:
         """Yield all rows, some at once."""
 
     @abstractmethod
-    def join(self, parts: Sequence[Rows]) -> Rows:
+    def join(self, parts: Sequence[SomeRows]) -> SomeRows:
         """Return the rows of several parts, of which there is at least one, as one."""
 
     @abstractmethod
-    def open(self, rows: Rows, numbers: Sequence[int]) -> OpenTable:
+    def open(self, rows: SomeRows, numbers: Sequence[int]) -> OpenTable:
         """Return some rows as a table.
 
         Args:
@@ -61,7 +61,7 @@ class RowSource(ABC, Generic[Rows]):
         """
 
     @abstractmethod
-    def empty(self) -> Rows:
+    def empty(self) -> SomeRows:
         """Return no row."""
 
     def cut(self, rows: Any, start: int, stop: int | None = None) -> Any:
@@ -69,22 +69,22 @@ class RowSource(ABC, Generic[Rows]):
         return rows[start:stop]
 
 
-class CsvSource(RowSource[list[Record]]):
+class CsvSource(RowSource[list[CsvRecord]]):
     """The rows of a CSV or TSV file, which was checked as a whole."""
 
     def __init__(self, path: Path, options: CsvFormat) -> None:
         self.path, self._file = path, check_csv(path, options)
         self.notes = self._file.notes
 
-    def iterate(self) -> Iterator[list[Record]]:
+    def iterate(self) -> Iterator[list[CsvRecord]]:
         """Yield all rows; see :class:`RowSource`."""
         yield from _in_blocks(self._file.rows())
 
-    def join(self, parts: Sequence[list[Record]]) -> list[Record]:
+    def join(self, parts: Sequence[list[CsvRecord]]) -> list[CsvRecord]:
         """Return the rows of several parts as one."""
         return [row for part in parts for row in part]
 
-    def open(self, rows: list[Record], numbers: Sequence[int]) -> OpenTable:
+    def open(self, rows: list[CsvRecord], numbers: Sequence[int]) -> OpenTable:
         """Return some rows as a table; see :class:`RowSource`."""
         lines = [row.line for row in rows]
         names = self._file.found.names
@@ -99,7 +99,7 @@ class CsvSource(RowSource[list[Record]]):
             folders=((0, self.path.parent),),
         )
 
-    def empty(self) -> list[Record]:
+    def empty(self) -> list[CsvRecord]:
         """Return no row."""
         return []
 

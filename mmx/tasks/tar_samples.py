@@ -15,7 +15,7 @@ from mmx.modalities.suffixes import is_hidden
 TEXTS = ("txt", "text", "caption", "cls")
 """Suffixes whose files are the text of a cell, without the line break at the end."""
 
-Row = dict[str, Any]
+TarRow = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class _Sample:
     """The files that share a key: the path up to the first dot of the name."""
 
     key: str
-    cells: Row
+    cells: TarRow
 
 
-def read_tar_samples(path: Path) -> list[Row]:
+def read_tar_samples(path: Path) -> list[TarRow]:
     """Return a row for each sample of an archive, in the order of their first files.
 
     Files with one path up to the first dot of their name are one sample. What follows the dot
@@ -60,7 +60,7 @@ def _add(
     path: Path, sample: _Sample, suffix: str, info: tarfile.TarInfo, file: IO[bytes] | None
 ) -> None:
     """Fill the cells of a file."""
-    cells: Row = {suffix: Member(path, info.name, info.size)}
+    cells: TarRow = {suffix: Member(path, info.name, info.size)}
     if file is not None and (suffix in TEXTS or suffix == "json"):
         if info.size > LARGEST_MEMBER:
             raise DataError(f"{path}: {info.name} has {info.size:,} bytes")

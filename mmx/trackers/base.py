@@ -198,7 +198,7 @@ def require_library(library: str, extra: str) -> None:
 
 
 @contextlib.contextmanager
-def keep_quiet(*loggers: str) -> Iterator[None]:
+def silence_loggers(*loggers: str) -> Iterator[None]:
     """Keep libraries' log lines below errors off the terminal inside the ``with`` block."""
     before = {name: logging.getLogger(name).level for name in loggers}
     for name in loggers:

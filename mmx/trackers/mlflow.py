@@ -18,8 +18,8 @@ from mmx.trackers.base import (
     Point,
     TrackedRun,
     Tracker,
-    keep_quiet,
     set_defaults,
+    silence_loggers,
 )
 
 AT_ONCE = 100
@@ -57,7 +57,7 @@ class Mlflow(Tracker):
             MLFLOW_HTTP_REQUEST_TIMEOUT="20",  # not two minutes, seven times
             MLFLOW_HTTP_REQUEST_MAX_RETRIES="2",
         )
-        with keep_quiet("mlflow", "alembic"):
+        with silence_loggers("mlflow", "alembic"):
             from mlflow.tracking import MlflowClient  # slow to import
 
             uri = None if run.only_here else self.uri or os.environ.get("MLFLOW_TRACKING_URI")

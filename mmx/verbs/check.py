@@ -38,7 +38,7 @@ from mmx.printable import one_line
 from mmx.quoting import format_value
 from mmx.untrusted import read_yaml
 from mmx.verbs.arguments import Parser, list_allowed_packages
-from mmx.verbs.check_class import Named, find_named, read_name
+from mmx.verbs.check_class import NamedClass, find_named, read_name
 
 SUMMARY = "hold a class of your own against the contract of its kind"
 PLACE = 110
@@ -105,7 +105,7 @@ def _check_quietly(part: Part) -> Iterator[Result]:
         yield result
 
 
-def _read_options(given: Sequence[str], named: Named) -> ConfigNode:
+def _read_options(given: Sequence[str], named: NamedClass) -> ConfigNode:
     """Return the options of files and of the command line; the command line wins."""
     files = [text for text in given if "=" not in text]
     options: ConfigNode = {}

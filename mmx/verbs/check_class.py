@@ -18,7 +18,7 @@ from mmx.errors import UsageError, closest
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedClass:
     """A class by its name.
 
     Attributes:
@@ -40,7 +40,7 @@ class Named:
         return f"{self.module}.{self.name}"
 
 
-def read_name(given: str) -> Named:
+def read_name(given: str) -> NamedClass:
     """Return what ``MODULE:CLASS`` or ``MODULE.CLASS`` names.
 
     Raises:
@@ -54,7 +54,7 @@ def read_name(given: str) -> Named:
             tip=f"mmx check {module}:{name or '<Class>'}",
         )
     module, _, last = path.rpartition(".")
-    found = Named(path, name) if colon else Named(module, last)
+    found = NamedClass(path, name) if colon else NamedClass(module, last)
     words = [*found.module.split("."), found.name]
     if not all(word.isidentifier() for word in words):
         raise UsageError(
@@ -64,7 +64,7 @@ def read_name(given: str) -> Named:
     return found
 
 
-def find_named(named: Named, packages: Sequence[str]) -> tuple[PartKind, type]:
+def find_named(named: NamedClass, packages: Sequence[str]) -> tuple[PartKind, type]:
     """Return the class and the kind that it is of.
 
     Raises:
@@ -97,7 +97,7 @@ def find_named(named: Named, packages: Sequence[str]) -> tuple[PartKind, type]:
     return kind, found
 
 
-def _module_error(named: Named, error: ModuleNotFoundError) -> UsageError:
+def _module_error(named: NamedClass, error: ModuleNotFoundError) -> UsageError:
     missing = str(error.name or named.module)
     if not f"{named.module}.".startswith(f"{missing}."):
         return UsageError(f"{named.module} cannot be imported: {describe_fault(error)}")
@@ -111,7 +111,7 @@ def _module_error(named: Named, error: ModuleNotFoundError) -> UsageError:
     return UsageError(f"there is no module {missing}", tip=tip)
 
 
-def _find_module(named: Named) -> ModuleType:
+def _find_module(named: NamedClass) -> ModuleType:
     """Return the module that was meant: the whole name if it is a module, else all but its end."""
     try:
         return importlib.import_module(named.dotted_name)
@@ -133,7 +133,7 @@ def _class_error(module: ModuleType, name: str = "") -> UsageError:
     return UsageError(f"{module.__name__} {said}; {has}", tip=tip)
 
 
-def _kind_error(named: Named, found: object) -> UsageError:
+def _kind_error(named: NamedClass, found: object) -> UsageError:
     name = f"{named.module}:{named.name}"
     if not inspect.isclass(found):
         return UsageError(f"{name} is a {type(found).__name__}, not a class")

@@ -37,7 +37,7 @@ from mmx.explanations.shares import pool_shares
 from mmx.metrics.base import Answers
 from mmx.modalities import Modality
 from mmx.printable import printable
-from mmx.reports.explanation import Explanation, explanation_to_json, format_shares
+from mmx.reports.explanation import Explanation, describe_shares, explanation_to_json
 from mmx.reports.explanation_page import render_explanation
 from mmx.reports.run_groups import drop_repeated, find_runs, group_by_settings
 from mmx.runs.atomic import make_folder, write_text
@@ -52,8 +52,8 @@ from mmx.verbs.explain_run import (
     answer_split,
     explain_rows,
     find_asked,
-    find_class,
     find_methods,
+    find_output,
     refuse_unused,
 )
 from mmx.verbs.opening import NOTHING_IS_MADE, read_key, read_typed
@@ -108,7 +108,7 @@ def main(arguments: Sequence[str]) -> int:
     answered = answer_split(directories[0], typed, asked.split, given.allow, given.device)
     chosen = find_asked(answered, asked.numbers, run)
     if given.class_name is not None:
-        output = find_class(given.class_name, answered, run)
+        output = find_output(given.class_name, answered, run)
         chosen = [replace(each, output=output) for each in chosen]
     rows = explain_rows(answered, chosen, methods)
     refuse_unused(rows, given.method, run)
@@ -261,6 +261,6 @@ def _write(found: Explanation, answered: Answered, page: Path) -> None:
     console = Console(stderr=True)
     for note in found.notes:
         console.print(f"note: {printable(note)}", highlight=False, markup=False, soft_wrap=True)
-    for line in format_shares(found.shares):
+    for line in describe_shares(found.shares):
         console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
     print(page)

@@ -169,7 +169,7 @@ def _refuse_row(answered: Answered, number: int, run: Path) -> UsageError:
     )
 
 
-def find_class(name: str, answered: Answered, run: Path) -> int:
+def find_output(name: str, answered: Answered, run: Path) -> int:
     """Return the output of a class or label.
 
     Raises:

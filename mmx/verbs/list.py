@@ -25,7 +25,7 @@ from mmx.errors import RunError, UsageError
 from mmx.json_object import null_undefined
 from mmx.printable import VALUE, one_line, shorten
 from mmx.runs.conditions import Condition, looks_like_condition, parse_condition
-from mmx.runs.index_cache import Scalar
+from mmx.runs.index_cache import CellValue
 from mmx.runs.index_entry import UNREADABLE, IndexEntry
 from mmx.runs.index_reading import list_fact_keys
 from mmx.runs.selection import ENTRY_KEYS, NOT_FINITE, FoundRun, select_runs
@@ -247,7 +247,7 @@ def _pick(run: FoundRun, keys: Sequence[str]) -> list[str]:
     return [_format(run.values[key]) for key in keys]
 
 
-def _format(value: Scalar) -> str:
+def _format(value: CellValue) -> str:
     """Return a value as a person reads it; nothing for none."""
     if value is None:
         return ""
@@ -256,7 +256,7 @@ def _format(value: Scalar) -> str:
 
 def _format_cells(entry: IndexEntry, *, failed: bool) -> list[str]:
     """Return the cells of an entry, with its error where any run has one."""
-    shown: dict[str, Scalar] = {name: entry[name] for name in COLUMNS}  # type: ignore[literal-required]
+    shown: dict[str, CellValue] = {name: entry[name] for name in COLUMNS}  # type: ignore[literal-required]
     if entry.get("regularizer"):
         shown["transfer"] = f"{entry['transfer']} + {entry['regularizer']}"
     first = next(iter((k, v) for k, v in entry["test"].items() if k != "loss"), None)

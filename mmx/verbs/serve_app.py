@@ -23,8 +23,8 @@ from mmx.verbs.predict_answers import AskedRows, OpenedModel
 from mmx.verbs.predict_rows import RowAnswers
 from mmx.verbs.predict_source import OpenedRows, RowSourceInUse
 from mmx.verbs.serve_batches import Batcher
-from mmx.verbs.serve_inputs import RefusedError, Row, RowReader, bound_pixels
-from mmx.verbs.serve_limits import BusyError, Counts, Limits, TooLargeError
+from mmx.verbs.serve_inputs import RefusedError, RequestRow, RowReader, bound_pixels
+from mmx.verbs.serve_limits import BusyError, Counts, Limits, RequestTooLargeError
 
 JSON, FORM = "application/json", "multipart/form-data"
 MOST_FIELDS = 1000
@@ -72,11 +72,11 @@ class Service:
         self.opened, self.options = bound_pixels(opened, options.most_pixels), options
         self.reader = RowReader(self.opened, options.most_pixels, options.most_samples)
         self.counts = Counts()
-        self.batcher = Batcher[Row, Json](
+        self.batcher = Batcher[RequestRow, Json](
             self.answer, options.batch, options.wait, options.queue, self.counts.add_batch
         )
 
-    def answer(self, rows: Sequence[Row]) -> list[Json]:
+    def answer(self, rows: Sequence[RequestRow]) -> list[Json]:
         """Return the answer to each row: a prediction, or the reason why there is none."""
         part = self.reader.collect(rows)
         asked = AskedRows(self.opened, source=RowSourceInUse(OpenedRows(part)))
@@ -85,7 +85,7 @@ class Service:
             found.extend(asked.answer())
         return [each for answers in found for each in format_answers(answers)]
 
-    def read_rows(self, body: bytes) -> list[Row]:
+    def read_rows(self, body: bytes) -> list[RequestRow]:
         """Return the rows of a JSON request.
 
         Raises:
@@ -104,7 +104,7 @@ class Service:
             raise RefusedError("rows", f"has {len(rows):,} rows", most)
         return [self.reader.read(row, f"rows[{place}]") for place, row in enumerate(rows)]
 
-    async def read_form(self, request: Request) -> Row:
+    async def read_form(self, request: Request) -> RequestRow:
         """Return the row of a form: files of media, texts, cells as JSON or as ``input.column``.
 
         Raises:
@@ -138,7 +138,7 @@ class Service:
         else:
             given[name] = content
 
-    async def predict(self, rows: Sequence[Row]) -> Json:
+    async def predict(self, rows: Sequence[RequestRow]) -> Json:
         """Return the answers to rows, which wait for their turn.
 
         Raises:
@@ -309,6 +309,6 @@ def _add_errors(app: FastAPI) -> None:
 
     app.add_exception_handler(RefusedError, refuse)
     app.add_exception_handler(BusyError, send_away)
-    app.add_exception_handler(TooLargeError, say_size)
+    app.add_exception_handler(RequestTooLargeError, say_size)
     app.add_exception_handler(HTTPException, say)
     app.add_exception_handler(Exception, say)

@@ -40,7 +40,7 @@ from mmx.verbs.predict_source import FILES
 MISSING = frozenset({"", "NA", "NaN", "nan", "null"})
 """Texts that stand for a missing cell where the task does not say which do."""
 DATA_ADDRESS = "data:"
-Row = Mapping[str, Any]
+RequestRow = Mapping[str, Any]
 """Input to its content: bytes, a text, cells by column, or an array."""
 
 
@@ -159,7 +159,7 @@ class RowReader:
         given = getattr(opened.experiment.target, "missing", None)
         self._missing = frozenset(given) if isinstance(given, list) else MISSING
 
-    def read(self, given: Any, where: str) -> Row:
+    def read(self, given: Any, where: str) -> RequestRow:
         """Return a row of a JSON request.
 
         Args:
@@ -235,7 +235,7 @@ class RowReader:
                 cells[column] = _spell(text, column, spec)
         return cells if any(cell is not None for cell in cells.values()) else None
 
-    def collect(self, rows: Sequence[Row]) -> RowsToPredict:
+    def collect(self, rows: Sequence[RequestRow]) -> RowsToPredict:
         """Return rows as the model reads them."""
         none, every = np.arange(0), np.arange(len(rows))
         columns = {name: self._make_column(each, rows) for name, each in self.inputs.items()}
@@ -250,7 +250,7 @@ class RowReader:
         )
         return RowsToPredict(data, every, [int(row) + 1 for row in every])
 
-    def _make_column(self, about: Input, rows: Sequence[Row]) -> Column:
+    def _make_column(self, about: Input, rows: Sequence[RequestRow]) -> Column:
         values = [row.get(about.name) for row in rows]
         if about.modality == "tabular":
             return TabularColumn(

@@ -13,8 +13,8 @@ from urllib.parse import parse_qs, urlsplit
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+AsgiSend = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, AsgiSend], Awaitable[None]]
 
 FREE = ("/health",)
 """Paths that need no token."""
@@ -69,7 +69,7 @@ class Counts:
         return "\n".join(lines) + "\n"
 
 
-class TooLargeError(Exception):
+class RequestTooLargeError(Exception):
     """A request has more bytes than are read."""
 
     def __init__(self, most: int) -> None:
@@ -105,7 +105,7 @@ class Limits:
     most_held: int = 2**29
     held: int = 0
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: AsgiSend) -> None:
         """Answer a request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
@@ -124,7 +124,9 @@ class Limits:
             path = scope["path"] if scope["path"] in self.paths else "other"
             self.counts.add_request(path, sent[0] if sent else 499, time.perf_counter() - began)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, sent: list[int]) -> None:
+    async def _answer(
+        self, scope: Scope, receive: Receive, send: AsgiSend, sent: list[int]
+    ) -> None:
         headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
         if refusal := self._refuse(scope, headers):
             await _say(send, *refusal)
@@ -137,7 +139,7 @@ class Limits:
             left[0] -= size
             self.held += size
             if left[0] < 0:
-                raise TooLargeError(self.most_bytes)
+                raise RequestTooLargeError(self.most_bytes)
             if self.held > self.most_held and self.held > self.most_bytes:
                 raise BusyError("too much is being read")
             return message
@@ -168,7 +170,7 @@ class Limits:
         length = headers.get(b"content-length", "0")
         # Python refuses to read a number of very many digits.
         if not length.isdecimal() or len(length) > 20 or int(length) > self.most_bytes:
-            return 413, str(TooLargeError(self.most_bytes))
+            return 413, str(RequestTooLargeError(self.most_bytes))
         if headers.get(b"content-encoding", "identity") != "identity":
             return 415, "compressed requests are not read"
         return None
@@ -184,7 +186,7 @@ class Limits:
         return hmac.compare_digest(given.strip().encode(), self.token.encode())
 
 
-async def _say(send: Send, status: int, text: str, *, close: bool = False) -> None:
+async def _say(send: AsgiSend, status: int, text: str, *, close: bool = False) -> None:
     body = json.dumps({"error": text}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     headers += [(b"www-authenticate", b"Bearer")] if status == 401 else []

@@ -34,7 +34,7 @@ LOG_WIDTH = 160
 
 
 @dataclass(frozen=True)
-class Ended:
+class EndedSweep:
     """A sweep that ended, with all jobs done or not.
 
     Attributes:
@@ -54,7 +54,7 @@ def run_sweep(
     where: Path | None,
     argv: Sequence[str],
     config_dirs: Sequence[Path] = (),
-) -> Ended:
+) -> EndedSweep:
     """Run the jobs that are not done yet and print tables of what came out.
 
     Args:
@@ -91,7 +91,7 @@ def run_sweep(
     for text in _describe_failures(failures):
         console.print(text, markup=False, highlight=False, soft_wrap=True)
     failed = 1 if failures else 0
-    return Ended(plan.path, rows, failed if stopped is None else stopped)
+    return EndedSweep(plan.path, rows, failed if stopped is None else stopped)
 
 
 def _share_machine(found: Sequence[Job], jobs: Sequence[Planned]) -> WorkerPlan:

@@ -16,7 +16,7 @@ from torch import nn
 
 from mmx import execution
 from mmx.callbacks import Callback, EndFacts, EpochFacts, StageEndFacts
-from mmx.callbacks.calling import call_each
+from mmx.callbacks.calling import call_callbacks
 from mmx.cli import main
 from mmx.errors import CallbackError
 from mmx.experiment import Experiment
@@ -124,12 +124,12 @@ def test_random_generators_are_put_back():
             random.seed(7)
 
     before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # noqa: NPY002
-    call_each([Draws()], "on_epoch", EpochFacts(Path(), "target", 1, {}))
+    call_callbacks([Draws()], "on_epoch", EpochFacts(Path(), "target", 1, {}))
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.random.get_state()[1].tolist() == before[1]  # noqa: NPY002
     assert random.getstate() == before[2]
     with pytest.raises(CallbackError, match="raised SystemExit"):
-        call_each([Leaves()], "on_epoch", EpochFacts(Path(), "target", 1, {}))
+        call_callbacks([Leaves()], "on_epoch", EpochFacts(Path(), "target", 1, {}))
 
 
 class Leaves(Callback):

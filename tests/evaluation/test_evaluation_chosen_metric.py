@@ -21,7 +21,7 @@ from mmx.evaluation.gain_intervals import (
     draw_counts,
     find_sample_interval,
     find_seed_interval,
-    resample,
+    resample_pairs,
 )
 from mmx.evaluation.metric_chance import find_metric_chance
 from mmx.evaluation.metrics import SelectionScore, make_score
@@ -77,7 +77,7 @@ def test_resamples_are_differences_on_repeated_rows_that_are_positive_where_bett
     metric: Metric, kind: str
 ) -> None:
     one, two = make_scores(metric, kind, 1), make_scores(metric, kind, 2)
-    found, counts = resample([(one, two)], 0), draw_counts(len(one.rows), 0)
+    found, counts = resample_pairs([(one, two)], 0), draw_counts(len(one.rows), 0)
     assert found.shape == (1, count_draws(one, RESAMPLES))
     for place in (0, 1, 2):
         values = [each.of_weights(counts[place : place + 1])[0] for each in (one, two)]
@@ -134,7 +134,7 @@ def test_no_interval_where_most_resamples_have_no_metric() -> None:
     rare = Answers("classes", truth, scores, scores.argmax(1), ("a", "b"))
     one = SampleScores("auroc", Auroc().keep(rare), np.arange(20), Auroc())
     two = SampleScores("auroc", Auroc().keep(rare)[:, ::1] * [[0.5, 1.0]], np.arange(20), Auroc())
-    assert np.isnan(resample([(one, two)], 0)).mean() == pytest.approx(0.36, abs=0.05)
+    assert np.isnan(resample_pairs([(one, two)], 0)).mean() == pytest.approx(0.36, abs=0.05)
     low, high = find_sample_interval((one, two))
     assert low <= 0 <= high
     nothing = np.zeros_like(one.statistics)

@@ -18,7 +18,7 @@ from mmx.evaluation.noise.image import add_gaussian_noise, blur, occlude
 from mmx.evaluation.noise.tabular import add_noise_to_cells, lose_cells
 from mmx.evaluation.noise.text import drop_words, misspell, misspell_words, swap_words
 from mmx.evaluation.predict import predict
-from mmx.evaluation.robustness import NoiseCurve, Point, measure_noise_curves
+from mmx.evaluation.robustness import NoiseCurve, NoisePoint, measure_noise_curves
 from mmx.modalities import Column, Features
 from mmx.modalities.audio import AudioColumn
 from mmx.modalities.image import ImageColumn
@@ -461,7 +461,8 @@ def test_features_of_a_frozen_encoder_are_computed_again(shop: Callable[..., Any
 
 def curve(*scores: float, strengths: tuple[float, ...] = (0.0, 1.0, 4.0)) -> NoiseCurve:
     points = tuple(
-        Point(s, "", {"accuracy": score}, 0) for s, score in zip(strengths, scores, strict=True)
+        NoisePoint(s, "", {"accuracy": score}, 0)
+        for s, score in zip(strengths, scores, strict=True)
     )
     return NoiseCurve("image", "blur", "", points)
 

@@ -19,7 +19,7 @@ from mmx.evaluation.gain_intervals import (
     find_half_width,
     find_sample_interval,
     find_seed_interval,
-    resample,
+    resample_pairs,
 )
 from mmx.evaluation.pooling import estimate_seed_errors
 from mmx.evaluation.sample_metric import SampleScores
@@ -107,7 +107,7 @@ def test_what_is_no_mean_is_resampled_too() -> None:
     one, two = (
         SampleScores("f1_macro", random.integers(0, 2, (9, 4)) * 1.0, np.arange(9)) for _ in "ab"
     )
-    (found,) = resample([(one, two)], seed=0)
+    (found,) = resample_pairs([(one, two)], seed=0)
     generator = np.random.default_rng(0)
     for value in found[:20]:
         chosen = generator.integers(0, 9, 9)
@@ -118,9 +118,9 @@ def test_what_is_no_mean_is_resampled_too() -> None:
 def test_resamples_worked_on_in_chunks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(4)
     both = pair(*random.integers(0, 2, (2, 30)).astype(float))
-    whole = resample([both], seed=0)
+    whole = resample_pairs([both], seed=0)
     monkeypatch.setattr(gain_intervals, "NUMBERS_AT_ONCE", 70)
-    assert np.array_equal(resample([both], seed=0), whole)
+    assert np.array_equal(resample_pairs([both], seed=0), whole)
 
 
 def test_equal_scores_have_no_width_where_they_are_no_hits() -> None:
@@ -278,7 +278,7 @@ def test_a_few_rows_of_another_metric_are_no_clear_difference() -> None:
         SampleScores("r2", np.stack([errors, truth, truth**2], 1), np.arange(4))
         for errors in (np.full(4, 1.0), np.array([0.1, 0.2, 0.1, 0.2]))
     )
-    assert np.quantile(resample([(near, far)], 0)[0], 0.025) > 0
+    assert np.quantile(resample_pairs([(near, far)], 0)[0], 0.025) > 0
     assert find_sample_interval((near, far))[0] == 0.0
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mmx.json_object import Json
 from mmx.reports import chart_specs
-from mmx.reports.chart_specs import Measured, Series, spread_labels
+from mmx.reports.chart_specs import MeasuredRow, Series, spread_labels
 from mmx.reports.heat_map import HeatCell, draw_heat_map
 
 
@@ -96,9 +96,9 @@ def test_names_of_lines_do_not_cover_each_other(ends: list[float], height: int) 
 
 def test_a_row_has_its_interval_and_a_value_that_is_no_number_no_row() -> None:
     rows = [
-        Measured("a", 0.25, (0.125, 0.5)),
-        Measured("b", math.nan),
-        Measured("c", -0.5, stands_out=False),
+        MeasuredRow("a", 0.25, (0.125, 0.5)),
+        MeasuredRow("b", math.nan),
+        MeasuredRow("c", -0.5, stands_out=False),
     ]
     spec = chart_specs.draw_measured(rows, x="gain", signed=True)
     keys = ("row", "x", "low", "high", "text", "about", "out")
@@ -129,7 +129,7 @@ def test_a_very_wide_interval_is_cut_and_ends_in_arrows(
     goes_on: list[bool],
     draw: Callable[..., Json],
 ) -> None:
-    spec = draw([Measured("a", 0.1, interval), Measured("b", 0.05)], x="gain")
+    spec = draw([MeasuredRow("a", 0.1, interval), MeasuredRow("b", 0.05)], x="gain")
     first, second = spec["data"]["values"]
     assert (first["low"], first["high"]) == pytest.approx((low, high))
     assert first["goes_on"] == goes_on
@@ -143,7 +143,7 @@ def test_a_very_wide_interval_is_cut_and_ends_in_arrows(
 
 
 def test_values_of_zero_keep_their_intervals_and_those_of_no_numbers_have_none() -> None:
-    rows = [Measured("a", 0.0, (-0.5, 0.25)), Measured("b", 0.0, (math.nan, math.nan))]
+    rows = [MeasuredRow("a", 0.0, (-0.5, 0.25)), MeasuredRow("b", 0.0, (math.nan, math.nan))]
     first, second = chart_specs.draw_bars(rows, x="gain")["data"]["values"]
     assert (first["low"], first["high"], first["goes_on"]) == (-0.5, 0.25, [False, False])
     assert (second["low"], second["high"]) == (None, None)
@@ -151,13 +151,13 @@ def test_values_of_zero_keep_their_intervals_and_those_of_no_numbers_have_none()
 
 def test_long_names_stand_above_their_rows_on_a_narrow_screen() -> None:
     label = "source=digits transfer=parameter target.fraction=0.05 over scratch"
-    spec = chart_specs.draw_measured([Measured(label, 0.1), Measured("b", 0.2)], x="gain")
+    spec = chart_specs.draw_measured([MeasuredRow(label, 0.1), MeasuredRow("b", 0.2)], x="gain")
     assert spec["encoding"]["y"]["scale"]["domain"] == [label, "b"]
     narrow = spec["usermeta"]["narrow"]
     assert narrow["height"] > spec["height"]
     assert narrow["encoding"]["y"]["axis"] is None
     assert {"field": "row"} in [each["encoding"].get("text") for each in narrow["layer"]]
-    assert "usermeta" not in chart_specs.draw_bars([Measured("b", 0.2)], x="gain")
+    assert "usermeta" not in chart_specs.draw_bars([MeasuredRow("b", 0.2)], x="gain")
 
 
 def test_heat_is_the_part_of_the_strongest_cell() -> None:

@@ -18,7 +18,7 @@ from mmx.errors import RunError
 from mmx.reports import chart_library, page
 from mmx.reports.chart_library import ChartLibrary, hash_script
 from mmx.reports.chart_specs import (
-    Measured,
+    MeasuredRow,
     Series,
     draw_bars,
     draw_curves,
@@ -52,7 +52,7 @@ def draw_all(name: str) -> list[Chart]:
     """Return a chart of each kind, with a name in every place where a name can stand."""
     grid = Grid(name, ("", name), ((name, "1"),))
     line = Series(name, [(1, 0.2), (2, math.nan), (3, 0.9)], marked=3)
-    rows = [Measured(name, 0.2, (0.1, 0.3)), Measured(f"{name} 2", -0.1, stands_out=False)]
+    rows = [MeasuredRow(name, 0.2, (0.1, 0.3)), MeasuredRow(f"{name} 2", -0.1, stands_out=False)]
     cells = [HeatCell(name, "x", 0.5, name, name), HeatCell("y", "x", -0.25, "-0.25")]
     specs = [
         draw_curves([line], x=name, marked=name, reference=(0.1, name)),

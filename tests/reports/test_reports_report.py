@@ -300,7 +300,7 @@ def test_of_many_classes_the_most_frequent_confusions_are_listed() -> None:
     listed = report_charts.list_confusions(found)
     assert listed is not None
     assert listed.rows == (("class 30", "class 0", "7"), ("class 3", "class 4", "2"))
-    classes = report_charts.list_classes(found)
+    classes = report_charts.list_class_metrics(found)
     assert classes is not None
     assert len(classes.rows) == count
     few = ClassTable.from_json({"classes": {"a": {"support": 1}}, "confusion": [[1]]})

@@ -27,7 +27,7 @@ from mmx.stages.core.reload import load_trained, open_trained
 from mmx.stages.phases import wise_ft as phase
 from mmx.stages.phases.wise_ft import (
     ALPHAS,
-    Judge,
+    SplitMeasure,
     line_points,
     line_tensors,
     measure_line,
@@ -49,12 +49,12 @@ def weights(model: Any) -> Weights:
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
-def trained(bench: Callable[..., Any], **options: Any) -> tuple[Any, Weights, Judge]:
+def trained(bench: Callable[..., Any], **options: Any) -> tuple[Any, Weights, SplitMeasure]:
     """Return a trained bench, its weights before training, and who measures it."""
     run = bench(trainer={"epochs": 2}, **options)
     before = weights(run.model)
     run.fit()
-    return run, before, Judge(run.data, run.target, run.criterion, run.format, 3)
+    return run, before, SplitMeasure(run.data, run.target, run.criterion, run.format, 3)
 
 
 def naive(start: Tensor, end: Tensor, alpha: float) -> Tensor:
@@ -145,7 +145,7 @@ def line_of(
     def of(best: bool) -> Any:
         run.model.load_state_dict(after)
         said = iter(before_it)
-        monkeypatch.setattr(Judge, "__call__", lambda *_: next(said))
+        monkeypatch.setattr(SplitMeasure, "__call__", lambda *_: next(said))
         fitted = replace(FITTED, val=trained_scores)
         found = measure_line(
             run.model, {n: before[n] for n in names}, judge, fitted, keep_best=best
@@ -325,7 +325,7 @@ def test_the_curve_costs_no_training_and_changes_nothing(
 
 
 @pytest.mark.parametrize(
-    ("module", "name"), [(phase, "measure_line"), (evaluation, "describe_line")]
+    ("module", "name"), [(phase, "measure_line"), (evaluation, "describe_tested_line")]
 )
 def test_a_run_that_dies_around_its_curve_ends_as_if_it_had_not(
     train: Any,

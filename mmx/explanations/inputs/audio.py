@@ -6,14 +6,14 @@ import numpy as np
 from torch import nn
 
 from mmx.explanations.base import Question, Values, as_values
-from mmx.explanations.inputs.base import Parts
+from mmx.explanations.inputs.base import InputParts
 from mmx.explanations.surface import Surface, trace_calls
 
 MOMENTS = 200
 """Parts of a sound that is read as samples."""
 
 
-class AudioParts(Parts):
+class AudioParts(InputParts):
     """The spectrogram that an encoder computes, or moments of a sound that is read as samples.
 
     A layer that computes a spectrogram ``(B, ·, ·)``, or learned features of moments, has an

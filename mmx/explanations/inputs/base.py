@@ -24,7 +24,7 @@ class Named:
     text: str = ""
 
 
-class Parts:
+class InputParts:
     """The parts of an input of any modality: the numbers that the encoder reads.
 
     A modality with parts of its own, such as words, has a file of its own in this folder, with a

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from mmx.explanations.base import Question, Values, as_values
-from mmx.explanations.inputs.base import Parts
+from mmx.explanations.inputs.base import InputParts
 
 
-class SequenceParts(Parts):
+class SequenceParts(InputParts):
     """The features of the steps, ``(T, D)``."""
 
     name = "sequence"

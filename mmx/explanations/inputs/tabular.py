@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from mmx.explanations.base import Question, Values
-from mmx.explanations.inputs.base import Named, Parts
+from mmx.explanations.inputs.base import InputParts, Named
 from mmx.modalities.tabular import TabularColumn, TabularSpec
 
 
-class TabularParts(Parts):
+class TabularParts(InputParts):
     """The cells of a row; the numbers that a cell becomes count together."""
 
     name = "tabular"

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from mmx.explanations.base import Question, Values
-from mmx.explanations.inputs.base import Named, Parts
+from mmx.explanations.inputs.base import InputParts, Named
 from mmx.explanations.surface import trace_calls
 from mmx.modalities.sub_words import SubWords, SubWordSpec
 from mmx.modalities.text import PADDING, TextColumn, TfidfSpec, TokenSpec
 from mmx.modalities.tokenizers import make_tokenizer
 
 
-class TextParts(Parts):
+class TextParts(InputParts):
     """The tokens that an encoder reads, in their order, or the terms of a bag of words."""
 
     name = "text"

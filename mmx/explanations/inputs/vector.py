@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from mmx.explanations.base import Question, Values
-from mmx.explanations.inputs.base import Named, Parts
+from mmx.explanations.inputs.base import InputParts, Named
 from mmx.modalities.vector import VectorColumn, VectorSpec
 
 
-class VectorParts(Parts):
+class VectorParts(InputParts):
     """The items of a vector; that one is missing counts for the item."""
 
     name = "vector"

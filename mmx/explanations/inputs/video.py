@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from mmx.explanations.base import Question, Values, as_values
-from mmx.explanations.inputs.base import Parts
+from mmx.explanations.inputs.base import InputParts
 
 
-class VideoParts(Parts):
+class VideoParts(InputParts):
     """The pixels of a clip's frames; the three colours of one count together."""
 
     name = "video"

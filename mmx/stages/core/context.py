@@ -69,7 +69,7 @@ class JointTask:
 
 
 @dataclass(frozen=True)
-class Line:
+class WeightLine:
     """The line of WiSE-FT, from a stage's starting weights to its trained ones.
 
     Attributes:
@@ -111,4 +111,4 @@ class Trained:
     notes: tuple[str, ...] = ()
     joint: JointTask | None = None
     cached: bool = False
-    line: Line | None = None
+    line: WeightLine | None = None

@@ -37,7 +37,7 @@ LIBRARIES = ("timm", "transformers", "open_clip_torch", "safetensors")
 
 
 @dataclass(frozen=True)
-class Recipe:
+class EncoderRecipe:
     """An encoder that starts from published weights.
 
     Attributes:
@@ -81,7 +81,7 @@ def may_stay_unmade(context: Context) -> bool:
     )
 
 
-def find_kept(context: Context, recipe: Recipe) -> UnreadValues | None:
+def find_kept(context: Context, recipe: EncoderRecipe) -> UnreadValues | None:
     """Return an encoder's values, unread, with the facts that the cache keeps of them.
 
     The facts are found and kept where the cache has none.
@@ -117,7 +117,7 @@ def find_kept(context: Context, recipe: Recipe) -> UnreadValues | None:
     return None if found is None else UnreadValues.of(found, recipe.read)
 
 
-def _find_facts(recipe: Recipe) -> Json | None:
+def _find_facts(recipe: EncoderRecipe) -> Json | None:
     """Return what a run asks of an encoder besides its features; None where that is not all."""
     values, encoder = recipe.read(), recipe.make(recipe.spec)
     own = encoder.state_dict()

@@ -16,7 +16,7 @@ from mmx.modalities import Spec
 from mmx.model import MultimodalModel, NoFusion, Parts
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Opened, Specs
-from mmx.stages.core.kept_encoders import Recipe, find_kept
+from mmx.stages.core.kept_encoders import EncoderRecipe, find_kept
 from mmx.stages.core.published_values import PublishedValues, UnreadValues
 from mmx.stages.core.stage import GivenSource
 from mmx.training.optimizer import AdamW
@@ -54,7 +54,7 @@ def load_published(
     values: dict[str, PublishedValues] = {}
     for name, published in weights.items():
         try:
-            recipe = Recipe(name, encoders[name], specs[name], published)
+            recipe = EncoderRecipe(name, encoders[name], specs[name], published)
             kept = find_kept(context, recipe) if may_wait else None
             values[name] = recipe.read() if kept is None else kept
         except MmxError as error:

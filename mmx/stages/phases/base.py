@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mmx.metrics import Metric
 from mmx.model import MultimodalModel
-from mmx.stages.core.context import Context, Line
+from mmx.stages.core.context import Context, WeightLine
 from mmx.stages.core.stage import PreparedStage, Stage
 from mmx.tasks import Target
 from mmx.training.data import Data
@@ -48,7 +48,7 @@ class StageState:
     listen: Listener
     snapshot: dict[str, Tensor] = field(default_factory=dict)
     fitted: FitResult | None = None
-    line: Line | None = None
+    line: WeightLine | None = None
 
     @property
     def model(self) -> MultimodalModel:

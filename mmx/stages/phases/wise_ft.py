@@ -25,7 +25,7 @@ from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
 from mmx.runs.stage_facts import LinePoints
 from mmx.runs.summary import LineFacts
-from mmx.stages.core.context import Context, Line, Trained
+from mmx.stages.core.context import Context, Trained, WeightLine
 from mmx.stages.core.stand_ins import fit_stand_ins
 from mmx.stages.phases.base import Notes, StageState
 from mmx.stages.phases.snapshot import copy_tensors
@@ -44,7 +44,7 @@ Tensors = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Judge:
+class SplitMeasure:
     """Measures a model on a split.
 
     Attributes:
@@ -76,7 +76,7 @@ class Judge:
 
 def measure_points(
     model: MultimodalModel,
-    judge: Judge,
+    judge: SplitMeasure,
     line: tuple[Tensors, Tensors],
     kept: float,
     split: str,
@@ -111,7 +111,7 @@ def wise_ft(phase: WiseFT, state: StageState) -> Notes:
     """Validate the line from the snapshot to the trained model, if there is a snapshot."""
     if not state.snapshot:
         return ()
-    judge = Judge(
+    judge = SplitMeasure(
         state.data,
         state.target,
         state.prepared.criterion,
@@ -126,8 +126,13 @@ def wise_ft(phase: WiseFT, state: StageState) -> Notes:
 
 
 def measure_line(
-    model: MultimodalModel, origin: Tensors, judge: Judge, fitted: FitResult, *, keep_best: bool
-) -> tuple[FitResult, Line, Notes]:
+    model: MultimodalModel,
+    origin: Tensors,
+    judge: SplitMeasure,
+    fitted: FitResult,
+    *,
+    keep_best: bool,
+) -> tuple[FitResult, WeightLine, Notes]:
     """Validate the line from ``origin`` to a trained model; keep its best point if asked to.
 
     The best point is chosen as the best epoch of a training is; among equals it is the one
@@ -147,14 +152,14 @@ def measure_line(
     val = tuple(measure_points(model, judge, ends, 1.0, "val", known=fitted.val))
     scores = [make_score(judge.target.kind, judge.metric)(metrics) for metrics in val]
     best = max(zip(scores, ALPHAS, strict=True))[1]  # among equal scores, the largest α
-    line = Line(*ends, val=val, best=best, kept=best if keep_best else 1.0)
+    line = WeightLine(*ends, val=val, best=best, kept=best if keep_best else 1.0)
     if line.kept != 1.0:
         judge.place(model, ends, best)
         fitted = replace(fitted, val=val[ALPHAS.index(best)])
     return fitted, line, (_note(line, find_primary(judge.target.kind, judge.metric)),)
 
 
-def _note(line: Line, name: str) -> str:
+def _note(line: WeightLine, name: str) -> str:
     """Return in words what was found."""
     found = line.val[ALPHAS.index(line.best)][name]
     text = (
@@ -166,7 +171,7 @@ def _note(line: Line, name: str) -> str:
     return f"{text}; the trained weights are kept, transfer.wise_ft=best keeps the best"
 
 
-def line_tensors(line: Line | None) -> Tensors:
+def line_tensors(line: WeightLine | None) -> Tensors:
     """Return the tensors of a line that a checkpoint keeps in addition to the model's.
 
     Its end is left out if it is the model itself.
@@ -179,7 +184,7 @@ def line_tensors(line: Line | None) -> Tensors:
     return checkpoint.add_prefix(PREFIX, ends)
 
 
-def line_points(line: Line | None) -> LinePoints | None:
+def line_points(line: WeightLine | None) -> LinePoints | None:
     """Return the facts that go with :func:`line_tensors`."""
     if line is None:
         return None
@@ -188,7 +193,7 @@ def line_points(line: Line | None) -> LinePoints | None:
 
 def read_line(
     tensors: Tensors, points: LinePoints | None, device: torch.device
-) -> tuple[Tensors, Line | None]:
+) -> tuple[Tensors, WeightLine | None]:
     """Return a checkpoint's tensors without those of a line, and the line."""
     if points is None:
         return tensors, None
@@ -199,15 +204,15 @@ def read_line(
     start, end = (
         {name: tensor.to(device) for name, tensor in side.items()} for side in (first, last)
     )
-    return own, Line(start, end, tuple(points.val), points.best, points.kept)
+    return own, WeightLine(start, end, tuple(points.val), points.best, points.kept)
 
 
-def describe_line(context: Context, trained: Trained, target: Target) -> LineFacts | None:
+def describe_tested_line(context: Context, trained: Trained, target: Target) -> LineFacts | None:
     """Return the line for the summary; its points are measured on the test split now."""
     line = trained.line
     if line is None:
         return None
-    judge = Judge(
+    judge = SplitMeasure(
         trained.data.unlock_test(),
         target,
         trained.criterion,

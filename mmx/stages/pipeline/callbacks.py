@@ -7,7 +7,7 @@ from types import MappingProxyType
 import torch
 
 from mmx.callbacks import StageEndFacts
-from mmx.callbacks.calling import call_each, overrides
+from mmx.callbacks.calling import call_callbacks, overrides
 from mmx.errors import CallbackError
 from mmx.stage_id import StageId
 from mmx.stages.core.cache_keys import digest_tensors
@@ -37,7 +37,7 @@ def tell_stage_end(context: Context, stage: StageId, trained: Trained) -> None:
     before = digest_tensors(model.state_dict())
     model.eval()
     with torch.no_grad():
-        call_each(callbacks, "on_stage", facts, model)
+        call_callbacks(callbacks, "on_stage", facts, model)
     for module, mode in modes.items():
         module.training = mode
     for parameter, mode in needed.items():

@@ -48,7 +48,7 @@ from mmx.runs.summary import (
 )
 from mmx.stage_id import Role
 from mmx.stages.core.context import Context, Trained
-from mmx.stages.phases.wise_ft import describe_line
+from mmx.stages.phases.wise_ft import describe_tested_line
 from mmx.stages.pipeline.calibrated import describe_calibration
 from mmx.stages.pipeline.controls.base import TrainedControl
 from mmx.stages.pipeline.parameter_counts import count_parameters
@@ -190,7 +190,7 @@ def _transfer_facts(
     experiment, fitted, report = context.experiment, target.fitted, target.report
     there: Json = {
         "regularizer": _describe_regularizer(experiment),
-        "wise_ft": describe_line(context, target, task.target),
+        "wise_ft": describe_tested_line(context, target, task.target),
         "weights": fitted.weights,
         "grid": fitted.grid,
         "density": report.density,

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from mmx.transfer.scores.base import Score
-from mmx.transfer.scores.inputs import Array, ScoreFloats, check_labelled
+from mmx.transfer.scores.inputs import ArrayOrTensor, ScoreFloats, check_labelled
 from mmx.transfer.scores.spectrum import class_sums, column_space
 
 SHOWN_TO = 5e-4
@@ -42,7 +42,7 @@ class HScore(Score):
         )
 
 
-def h_score(features: Array, labels: Array, shrinkage: bool = False) -> float:
+def h_score(features: ArrayOrTensor, labels: ArrayOrTensor, shrinkage: bool = False) -> float:
     """Return the variance between classes in units of the features' covariance.
 
         H = tr(Σ⁺ Σ_B)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-Array = npt.ArrayLike | Tensor
+ArrayOrTensor = npt.ArrayLike | Tensor
 ScoreFloats = npt.NDArray[np.float64]
 ClassIndices = npt.NDArray[np.intp]
 
@@ -16,7 +16,7 @@ LARGEST = 1e100
 """Bound of magnitudes: sums of squares of larger values could overflow."""
 
 
-def check_matrix(values: Array, name: str) -> ScoreFloats:
+def check_matrix(values: ArrayOrTensor, name: str) -> ScoreFloats:
     """Return ``(N, D)`` finite float64.
 
     Args:
@@ -43,7 +43,7 @@ def check_matrix(values: Array, name: str) -> ScoreFloats:
     return floats
 
 
-def check_classes(values: Array, name: str, fewest: int = 2) -> ClassIndices:
+def check_classes(values: ArrayOrTensor, name: str, fewest: int = 2) -> ClassIndices:
     """Return ``(N,)`` class indices from 0 to C − 1, each of which occurs, in order of the labels.
 
     Args:
@@ -74,14 +74,16 @@ def check_same_rows(
         raise ValueError(f"{one_name} has {len(one)} rows and {other_name} has {len(other)}")
 
 
-def check_labelled(features: Array, labels: Array) -> tuple[ScoreFloats, ClassIndices]:
+def check_labelled(
+    features: ArrayOrTensor, labels: ArrayOrTensor
+) -> tuple[ScoreFloats, ClassIndices]:
     """Return features ``(N, D)`` and class indices ``(N,)``, checked."""
     x, y = check_matrix(features, "features"), check_classes(labels, "labels")
     check_same_rows(x, "features", y, "labels")
     return x, y
 
 
-def _to_array(values: Array) -> npt.NDArray[Any]:
+def _to_array(values: ArrayOrTensor) -> npt.NDArray[Any]:
     if not isinstance(values, Tensor):
         return np.asarray(values)
     found = values.detach().cpu()

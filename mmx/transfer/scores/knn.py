@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mmx.transfer.scores.base import Score
-from mmx.transfer.scores.inputs import Array, ClassIndices, ScoreFloats, check_labelled
+from mmx.transfer.scores.inputs import ArrayOrTensor, ClassIndices, ScoreFloats, check_labelled
 
 NEIGHBOURS = 20
 TIE = 1e-12
@@ -30,7 +30,7 @@ class Knn(Score):
         return knn(x, y, min(NEIGHBOURS, len(x) - 1))
 
 
-def knn(features: Array, labels: Array, k: int) -> float:
+def knn(features: ArrayOrTensor, labels: ArrayOrTensor, k: int) -> float:
     """Return the leave-one-out accuracy of a k-nearest-neighbour classifier.
 
         kNN = 1/N Σ_n [y_n ∈ W_n] / |W_n|,  W_n = argmax_c |{m ∈ N_k(n): y_m = c}|

@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from mmx.transfer.scores.base import Score
-from mmx.transfer.scores.inputs import Array, check_classes, check_matrix, check_same_rows
+from mmx.transfer.scores.inputs import ArrayOrTensor, check_classes, check_matrix, check_same_rows
 from mmx.transfer.scores.spectrum import class_sums
 
 SUM_TOLERANCE = 0.01
@@ -27,7 +27,7 @@ class Leep(Score):
         return leep(x, y)
 
 
-def leep(source_probabilities: Array, labels: Array) -> float:
+def leep(source_probabilities: ArrayOrTensor, labels: ArrayOrTensor) -> float:
     """Return the mean log-likelihood of the expected empirical prediction.
 
         LEEP = 1/N Σ_n log Σ_z P(y_n | z) θ_nz,  P(y, z) = 1/N Σ_{n: y_n = y} θ_nz

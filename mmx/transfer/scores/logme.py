@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from mmx.transfer.scores.base import Score
-from mmx.transfer.scores.inputs import Array, ScoreFloats, check_labelled
+from mmx.transfer.scores.inputs import ArrayOrTensor, ScoreFloats, check_labelled
 from mmx.transfer.scores.spectrum import class_sums, column_space
 
 LEAST_NOISE = 1e-8
@@ -30,7 +30,7 @@ class LogMe(Score):
         return logme(x, y)
 
 
-def logme(features: Array, labels: Array) -> float:
+def logme(features: ArrayOrTensor, labels: ArrayOrTensor) -> float:
     """Return the maximum evidence per row, a mean over one-versus-rest targets.
 
         LogME = 1/(C N) Σ_c max_{α,β} log ∫ N(y_c | F w, β⁻¹ I) N(w | 0, α⁻¹ I) dw

@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from mmx.transfer.scores.base import Score
-from mmx.transfer.scores.inputs import Array, check_classes, check_same_rows
+from mmx.transfer.scores.inputs import ArrayOrTensor, check_classes, check_same_rows
 
 
 class Nce(Score):
@@ -23,7 +23,7 @@ class Nce(Score):
         return nce(x.argmax(1), y)
 
 
-def nce(source_labels: Array, labels: Array) -> float:
+def nce(source_labels: ArrayOrTensor, labels: ArrayOrTensor) -> float:
     """Return how well the source's label of a row predicts the target's.
 
         NCE = −H(Y | Z) = Σ_{y,z} P(y, z) log(P(y, z) / P(z)), P being frequencies

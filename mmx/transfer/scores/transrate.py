@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from mmx.transfer.scores.base import Score
-from mmx.transfer.scores.inputs import Array, ScoreFloats, check_labelled
+from mmx.transfer.scores.inputs import ArrayOrTensor, ScoreFloats, check_labelled
 
 
 class TransRate(Score):
@@ -22,7 +22,7 @@ class TransRate(Score):
         return transrate(x, y)
 
 
-def transrate(features: Array, labels: Array, eps: float = 1e-4) -> float:
+def transrate(features: ArrayOrTensor, labels: ArrayOrTensor, eps: float = 1e-4) -> float:
     """Return the coding rate of all features minus that within classes, in nats.
 
         TrR = R(F) − Σ_c N_c/N · R(F_c),  R(A) = ½ log det(I + Aᵀ A / (rows(A) · ε))
