@@ -7,10 +7,10 @@ decides it is read along with every part, so that a part is read as the whole is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from mmx.modalities.base import Cells
 from mmx.tasks.array_cells import is_list
@@ -20,6 +20,7 @@ from mmx.tasks.spelling import BOOLEAN, MIDNIGHT_SUFFIX, NUMBER, TIME, find_bit
 from mmx.tasks.table_rows import ArrowSource, JsonSource, RowSource
 from mmx.tasks.vectors import as_list
 
+Asked = TypeVar("Asked")
 Question = Callable[["_Column"], int | None]
 """Returns the place of the first cell that decides something about its column."""
 
@@ -49,14 +50,17 @@ def find_witnesses(
         of_row = [_find_first(ask, (each[0] for each in rows)) for ask in of_rows]
         for row in {each for each in [*first, *of_row] if each is not None}:
             found[start + row + 1] = source.cut(rows, row, row + 1)
-        open_questions = [
-            each for each, row in zip(open_questions, first, strict=True) if row is None
-        ]
-        of_rows = [ask for ask, row in zip(of_rows, of_row, strict=True) if row is None]
+        open_questions = _drop_answered(open_questions, first)
+        of_rows = _drop_answered(of_rows, of_row)
         start += len(rows)
         if not open_questions and not of_rows:
             break
     return dict(sorted(found.items()))
+
+
+def _drop_answered(questions: Sequence[Asked], places: Sequence[int | None]) -> list[Asked]:
+    """Return the questions that no row has answered yet: later rows are asked these alone."""
+    return [each for each, place in zip(questions, places, strict=True) if place is None]
 
 
 @dataclass(frozen=True)
