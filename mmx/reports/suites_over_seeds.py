@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mmx.csv_text import format_csv
 from mmx.errors import RunError
-from mmx.reports.chart_specs import Measured, draw_bars
+from mmx.reports.chart_specs import MeasuredRow, draw_bars
 from mmx.reports.group_line import GroupMean
 from mmx.reports.page import Chart, Grid, render_page
 from mmx.reports.run_groups import FinishedRun, RunGroup
@@ -173,7 +173,7 @@ def tell(suite: str, found: Sequence[OverSeeds]) -> str:
 def _draw(suite: str, found: OverSeeds) -> Chart:
     name = found.metrics[0]
     bars = [
-        Measured(" ".join(key[1:]).strip(), means[name].value, _find_ends(means[name]))
+        MeasuredRow(" ".join(key[1:]).strip(), means[name].value, _find_ends(means[name]))
         for key, means in found.overall.items()
     ]
     spec = draw_bars(bars, x=name, signed=suite == "importance")
