@@ -57,6 +57,8 @@ PACKAGES = (
 )
 OPTIONAL = (
     ("joblib launcher", "hydra-joblib-launcher", "joblib", "for parallel sweeps"),
+    ("submitit launcher", "hydra-submitit-launcher", "submitit", "for sweeps on SLURM"),
+    ("ray", "ray", "ray", "for sweeps on a Ray cluster"),
     ("transformers", "transformers", "transformers", "for published encoders of all modalities"),
     ("timm", "timm", "timm", "for published image networks"),
     ("open_clip", "open-clip-torch", "clip", "for pairs of image and text encoders"),
