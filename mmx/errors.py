@@ -186,13 +186,21 @@ class ProcessError(TrainingError):
     """The processes of one run cannot go on together: one has died, or their weights differ."""
 
 
-class Interrupted(MmxError):
-    """A signal asked the run to stop; its state is saved."""
+BUDGET_USED = 124
+"""The exit code where a budget of time is used up, as of ``timeout``."""
 
-    def __init__(self, message: str, *, signal_number: int, tip: str | None = None) -> None:
+
+class Interrupted(MmxError):
+    """A signal asked the run to stop, or its budget of time is used up; its state is saved.
+
+    ``signal_number`` is None in the second case.
+    """
+
+    def __init__(self, message: str, *, signal_number: int | None, tip: str | None = None) -> None:
         super().__init__(message, tip=tip)
         self.signal_number = signal_number
-        self.exit_code = 128 + signal_number  # the convention of shells
+        # 128 and a signal: the convention of shells
+        self.exit_code = BUDGET_USED if signal_number is None else 128 + signal_number
 
 
 def closest(word: str, accepted: Iterable[str], *, cutoff: float = 0.5) -> str | None:

@@ -28,6 +28,7 @@ from mmx.runs.directory import RunDirectory
 from mmx.runs.manifest import Manifest
 from mmx.runs.metrics_log import MetricsLog
 from mmx.runs.surroundings import describe_surroundings, list_packages, read_code_patch
+from mmx.runs.sweep_process import watch_for_cancel
 from mmx.stage_id import StageId
 from mmx.stages.selection.validated import Judge, train_validated
 from mmx.training.events import Event, EventKind, Listener, StopRequest, stop_on_signals
@@ -126,7 +127,12 @@ def record_resumption(directory: RunDirectory, argv: Sequence[str]) -> None:
 
 
 def execute(
-    experiment: Experiment, directory: RunDirectory, listen: Listener, *, cached: bool = True
+    experiment: Experiment,
+    directory: RunDirectory,
+    listen: Listener,
+    *,
+    cached: bool = True,
+    until: float | None = None,
 ) -> RunOutcome:
     """Run an experiment to its end and return how it ended, without raising what a run can raise.
 
@@ -137,6 +143,7 @@ def execute(
         directory: Where its results go.
         listen: Receives the events of the run.
         cached: Whether the artifact cache may be used.
+        until: When its budget of time is used up, in seconds since 1970; None for no budget.
     """
     require_processes(experiment)
 
@@ -151,7 +158,7 @@ def execute(
 
         return write
 
-    outcome = _carry_out(experiment, directory, listen, work)
+    outcome = _carry_out(experiment, directory, listen, work, until)
     if outcome["status"] == "done":
         with contextlib.suppress(OSError):  # without an entry, its directory is read instead
             index.add(directory)
@@ -187,7 +194,11 @@ def execute_trial(
 
 
 def _carry_out(
-    experiment: Experiment, directory: RunDirectory, listen: Listener, work: RunWork
+    experiment: Experiment,
+    directory: RunDirectory,
+    listen: Listener,
+    work: RunWork,
+    until: float | None = None,
 ) -> RunOutcome:
     """Do the work of a run between its first status and its last one; return how it ended."""
     recorded.check_all(directory.path, checkpoints=False)
@@ -196,7 +207,7 @@ def _carry_out(
     log = _run_log(directory)
     try:
         followers = Followers(experiment, directory, _tell(listen, log))
-        outcome = _run_to_end(directory, work, (listen, log, followers))
+        outcome = _run_to_end(directory, work, (listen, log, followers), until)
         followers.end(outcome["status"])
         return outcome
     finally:
@@ -205,21 +216,28 @@ def _carry_out(
 
 
 def _run_to_end(
-    directory: RunDirectory, work: RunWork, heard: tuple[Listener, logging.Logger, Followers]
+    directory: RunDirectory,
+    work: RunWork,
+    heard: tuple[Listener, logging.Logger, Followers],
+    until: float | None,
 ) -> RunOutcome:
     """Do the work in an acquired directory; a signal stops it, but not the writing after it."""
     listen, log, followers = heard
     try:
         recorded.go_on(directory.path)
         directory.set_status("running")
-        with stop_on_signals() as stop:
-            write = work(_keep(directory, listen, log, followers), stop)
+        with stop_on_signals(until) as stop:
+            heed = watch_for_cancel(directory.path.parent.parent, stop)
+            write = work(_keep(directory, listen, log, followers, heed), stop)
         followers.tell_end(write())
         recorded.finish(directory.path)
         directory.set_status("done")
         return {"status": "done", "exit_code": 0}
     except Interrupted as error:
-        ending.end_run(directory, "interrupted", error=error.message, signal=error.signal_number)
+        told: dict[str, object] = {"error": error.message}
+        if error.signal_number is not None:
+            told["signal"] = error.signal_number
+        ending.end_run(directory, "interrupted", trace=None, **told)
         return {"status": "interrupted", "error": error.message, "exit_code": error.exit_code}
     except KeyboardInterrupt:
         ending.end_run(directory, "interrupted", error="stopped at once", signal=2)
@@ -281,9 +299,16 @@ def _close(log: logging.Logger) -> None:
 
 
 def _keep(
-    directory: RunDirectory, listen: Listener, log: logging.Logger, followers: Followers
+    directory: RunDirectory,
+    listen: Listener,
+    log: logging.Logger,
+    followers: Followers,
+    heed: Callable[[], None],
 ) -> Listener:
-    """Return a listener that records metrics and notes, and passes every event on."""
+    """Return a listener that records metrics and notes, and passes every event on.
+
+    ``heed`` is called at each event.
+    """
     began = time.perf_counter()
     metrics = MetricsLog(directory)
     unheard: list[Event] = []
@@ -291,6 +316,7 @@ def _keep(
     def keep(event: Event) -> None:
         with contextlib.suppress(OSError):  # a heartbeat that cannot be written ends no run
             directory.beat()
+        heed()
         if event.kind in (EventKind.EPOCH, EventKind.VITALS):
             seconds = round(time.perf_counter() - began, 3)
             # A name such as "val.accuracy" is a split and a metric.

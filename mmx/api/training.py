@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmx.api.run import Run
-from mmx.errors import Interrupted, RunError, UsageError
+from mmx.errors import BUDGET_USED, Interrupted, RunError, UsageError
 from mmx.json_object import Json
 
 if TYPE_CHECKING:
@@ -146,7 +146,8 @@ def _make_error(directory: RunDirectory, outcome: RunOutcome) -> RunError | Inte
     """Return the error of a run that has ended early, with what to do next."""
     text = f"{outcome['status']}: {outcome['error']}"
     if outcome["status"] == "interrupted":
-        number = outcome["exit_code"] - 128
+        code = outcome["exit_code"]
+        number = None if code == BUDGET_USED else code - 128
         return Interrupted(text, signal_number=number, tip=f"mmx resume {directory.path}")
     if outcome.get("expected"):  # the text has its own tip
         return RunError(f"{directory.path}\n{text}")

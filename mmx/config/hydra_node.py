@@ -53,11 +53,48 @@ def _joblib(
         raise ValueError("n_jobs=0: no job would run")
 
 
+Name = Annotated[str, Field(pattern=r"^[\w.,:+@/-]{1,200}$")]
+"""A name that cannot add a line to a script."""
+Cpus = Annotated[int, Field(ge=1, le=1024)]
+
+
+def _submitit(
+    *,
+    cluster: Literal["slurm", "local"] = "slurm",
+    partition: Name | None = None,
+    account: Name | None = None,
+    qos: Name | None = None,
+    constraint: Name | None = None,
+    timeout_min: Annotated[int, Field(ge=1, le=1_000_000)] = 240,
+    cpus_per_task: Cpus = 1,
+    gpus_per_node: Annotated[int, Field(ge=0, le=1024)] | None = None,
+    mem_gb: Annotated[float, Field(gt=0, le=1e6)] | None = None,
+    array_parallelism: Annotated[int, Field(ge=1, le=100_000)] = 256,
+    signal_delay_s: Annotated[int, Field(ge=1, le=86_400)] = 120,
+    max_num_timeout: Annotated[int, Field(ge=0, le=100_000)] = 100,
+) -> None:
+    """An array of jobs on SLURM, or processes of this machine."""
+
+
+def _ray(
+    *,
+    address: Name | None = None,
+    num_cpus: Cpus = 1,
+    num_gpus: Annotated[float, Field(ge=0, le=1024)] = 0,
+) -> None:
+    """Tasks of a Ray cluster; without an address, of one of this machine alone."""
+
+
 LAUNCHERS: dict[str, tuple[Callable[..., None], str]] = {
     "basic": (_basic, "hydra._internal.core_plugins.basic_launcher.BasicLauncher"),
     "joblib": (_joblib, "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"),
+    "submitit": (_submitit, "mmx.workers.submitit_jobs.run_on_submitit"),
+    "ray": (_ray, "mmx.workers.ray_jobs.run_on_ray"),
 }
-"""Launcher to the function with its options as signature, and the class of its plugin."""
+"""Launcher to the function with its options as signature, and what runs the jobs: the class of a
+plugin of Hydra, or a function of mmx."""
+OWN_LAUNCHERS = ("submitit", "ray")
+"""Launchers that mmx runs itself; Hydra only composes their names."""
 
 
 @dataclass(frozen=True)

@@ -55,12 +55,9 @@ def run_jobs(
     Raises:
         ConfigError: They name different launchers.
     """
-    launchers = [job.launcher for job in jobs]
-    if any(each != launchers[0] for each in launchers):
-        reason = "is another for each job, and a sweep has one"
-        raise ConfigError([Problem("hydra/launcher", reason, type_this="hydra/launcher=basic")])
-    if launchers[0].name != "basic":
-        errors = _launch(run_job, jobs, launchers[0])
+    launcher = find_launcher_of_all(jobs)
+    if launcher.name != "basic":
+        errors = _launch(run_job, jobs, launcher)
     else:
         errors = []
         for run in here or [partial(run_job, job) for job in jobs]:
@@ -70,6 +67,15 @@ def run_jobs(
                 errors.append(error)
     for found in filter(None, errors):
         raise found
+
+
+def find_launcher_of_all(jobs: Sequence[Composed]) -> Launcher:
+    """Return the launcher of a sweep. Raises ConfigError where its jobs name different ones."""
+    launchers = [job.launcher for job in jobs]
+    if any(each != launchers[0] for each in launchers):
+        reason = "is another for each job, and a sweep has one"
+        raise ConfigError([Problem("hydra/launcher", reason, type_this="hydra/launcher=basic")])
+    return launchers[0]
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from mmx.quoting import format_value
 Modalities = dict[str, Modality[Any, Any]]
 LINE_KEYS = ("seeds", "curve")
 """Keys that only the command line of ``mmx train`` reads: each is short for a sweep."""
-SWEEP_KEYS = ("jobs",)
-"""Keys that say how a sweep is run, and nothing of its runs."""
+LAUNCH_KEYS = ("jobs", "budget")
+"""Keys that say how a command line is run, and nothing of its runs."""
 MOST_RUNS = 100_000
 """Most runs that a key stands for."""
 MOST_PROCESSES = 1024
@@ -44,6 +44,8 @@ class Settings:
         jobs: On a command line with ``-m``: how many jobs run at the same time; ``auto`` goes by
             cores, memory and GPUs.
         processes: How many processes train the run together, each a share of every batch.
+        budget: On a command line: the time after which the run or sweep is stopped and saved, such
+            as ``2h``; None for none. See :func:`mmx.experiment.budget.read_budget`.
         source_weights: What a source task that is trained starts from: ``fresh`` draws, or the
             ``published`` weights of its encoders.
         device: Where to compute; ``auto`` takes CUDA where there is one.
@@ -69,6 +71,7 @@ class Settings:
     ) = None
     jobs: Jobs = "auto"
     processes: Annotated[int, Field(ge=1, le=MOST_PROCESSES)] = 1
+    budget: str | int | float | None = None
     source_weights: Literal["fresh", "published"] = "fresh"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -95,4 +98,4 @@ def reduce_to_one_run(
                     type_this=f"{key}=null   (mmx train {given} runs them all)",
                 )
             )
-    return {key: value for key, value in config.items() if key not in (*LINE_KEYS, *SWEEP_KEYS)}
+    return {key: value for key, value in config.items() if key not in (*LINE_KEYS, *LAUNCH_KEYS)}

@@ -98,9 +98,9 @@ class Group:
         """
         return loss
 
-    def agree(self, signal_number: int | None) -> int | None:
+    def agree(self, reason: int | None) -> int | None:
         """Return the signal that asked any of the processes to stop; None if none was asked."""
-        return signal_number
+        return reason
 
     def spread(
         self, items: Sequence[T], compute: Callable[[Sequence[T]], list[Any]], device: torch.device
@@ -217,9 +217,9 @@ class Ranks(Group):
         with self._connected():
             dist.broadcast(tensor, src=0)
 
-    def agree(self, signal_number: int | None) -> int | None:
+    def agree(self, reason: int | None) -> int | None:
         """Return the largest number of all processes."""
-        number = torch.tensor([signal_number or 0])
+        number = torch.tensor([reason or 0])
         with self._connected():
             dist.all_reduce(number, op=dist.ReduceOp.MAX)
         return int(number) or None

@@ -28,6 +28,7 @@ from mmx.json_object import Json
 from mmx.runs.atomic import make_folder, write_json, write_text
 from mmx.runs.draw import DRAW_KEYS, Draw, count_folds
 from mmx.runs.standing import Standing, Wanted, find_standing, read_numbers
+from mmx.runs.sweep_process import allow_again
 from mmx.runs.variation import join_overrides
 
 METRICS = (
@@ -151,21 +152,31 @@ def find_sweep(output: Path, jobs: Sequence[Planned], where: Path | None) -> Swe
     return Sweep(where or output / "sweeps" / identity)
 
 
-def plan_sweep(output: Path, jobs: Sequence[Planned], where: Path | None) -> Sweep:
+def plan_sweep(
+    output: Path, jobs: Sequence[Planned], where: Path | None, argv: Sequence[str] = ()
+) -> Sweep:
     """Return the sweep of these jobs, new or already started; write its plan.
 
     Args:
         output: Folder of all outputs.
         jobs: All of them.
         where: The sweep's directory, if the user named one.
+        argv: The command line as it was typed.
     """
     sweep = find_sweep(output, jobs, where)
     make_folder(sweep.runs)
+    allow_again(sweep.path)
     entries = [
-        {"overrides": list(job.overrides), "fingerprint": job.wanted.key, "differs": job.label}
+        {
+            "overrides": list(job.overrides),
+            "fingerprint": job.wanted.key,
+            "experiment": job.wanted.fingerprint,
+            "differs": job.label,
+        }
         for job in jobs
     ]
-    write_json(sweep.path / "plan.json", {"jobs": entries})
+    typed = {"argv": list(argv), "cwd": str(Path.cwd())} if argv else {}
+    write_json(sweep.path / "plan.json", {**typed, "jobs": entries})
     return sweep
 
 

@@ -221,6 +221,12 @@ def join_overrides(overrides: Iterable[str]) -> str:
     )
 
 
+def name_jobs(overrides: Sequence[Sequence[str]]) -> list[str]:
+    """Return a short name for each job: the overrides that not all of them have."""
+    common = set.intersection(*(set(each) for each in overrides)) if overrides else set()
+    return [" ".join(text for text in each if text not in common) for each in overrides]
+
+
 def _quote(value: str) -> str:
     return json.dumps(value, ensure_ascii=False)
 

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from enum import Enum
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
+from mmx.errors import Interrupted
 from mmx.stage_id import StageId
 
 
@@ -76,7 +77,8 @@ class Event:
         return cls(**{**data, "kind": kind, "stage": stage})
 
 
-SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
+"""Signals that stop a run cleanly. Clusters send the last two before they take a machine away."""
 
 Listener = Callable[[Event], None]
 
@@ -85,12 +87,50 @@ SAME_SIGNAL_SECONDS = 0.5
 """Time in which two signals count as one: a terminal and a launcher both pass on a Ctrl-C."""
 
 
-class StopRequest:
-    """A signal's request to stop the run; read between two steps."""
+OVER_BUDGET = 1000
+"""Stands in the place of a signal's number where a budget of time is used up; above all of them."""
 
-    def __init__(self) -> None:
+
+class StopRequest:
+    """A request to stop the run, by a signal or a budget of time; read between two steps.
+
+    Args:
+        until: When the budget is used up, in seconds since 1970; None for no budget.
+    """
+
+    def __init__(self, until: float | None = None) -> None:
         self.signal_number: int | None = None
+        self.until = until
         self._last = -math.inf
+
+    @property
+    def reason(self) -> int | None:
+        """The signal that asks to stop, or ``OVER_BUDGET``; None while nothing does."""
+        if self.signal_number is not None:
+            return self.signal_number
+        return OVER_BUDGET if self.until is not None and time() >= self.until else None
+
+    @property
+    def is_made(self) -> bool:
+        """Whether the run is to stop."""
+        return self.reason is not None
+
+    def describe(self, where: str, reason: int | None = None) -> Interrupted:
+        """Return the exception of a run that stops.
+
+        Args:
+            where: What it says, such as ``stopped in stage target after step 3 of 10``.
+            reason: That on which the processes of a run have agreed; None for its own.
+        """
+        reason = self.reason if reason is None else reason
+        if reason in (None, OVER_BUDGET):
+            return Interrupted(f"{where}: its budget of time is used up", signal_number=None)
+        return Interrupted(where, signal_number=reason)
+
+    def ask(self, number: int) -> None:
+        """Note a request that came by other ways than a signal, unless there is one already."""
+        if self.signal_number is None:
+            self.signal_number = number
 
     def __call__(self, number: int, _frame: types.FrameType | None) -> None:
         """Note the signal; a second one stops at once."""
@@ -104,9 +144,13 @@ class StopRequest:
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn SIGINT, SIGTERM and SIGHUP (a lost terminal) into a request inside the block."""
-    request = StopRequest()
+def stop_on_signals(until: float | None = None) -> Iterator[StopRequest]:
+    """Turn SIGINT, SIGTERM, SIGHUP (a lost terminal) and a cluster's into a request in the block.
+
+    Args:
+        until: When a budget of time is used up, in seconds since 1970; None for no budget.
+    """
+    request = StopRequest(until)
     numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
     try:
         before = {number: signal.signal(number, request) for number in numbers}

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmx.errors import DivergedError, Interrupted, MemoryExceededError
+from mmx.errors import DivergedError, MemoryExceededError
 from mmx.modalities import Batch
 from mmx.model import set_encoders_aside, set_training_mode
 from mmx.processes import current_group
@@ -58,7 +58,7 @@ def fit(
         DivergedError: A loss is NaN or infinite.
         DeadParameterError: A trainable parameter got no gradient.
         MemoryExceededError: The device has too little memory for this batch size.
-        Interrupted: A signal asked to stop; the state is saved.
+        Interrupted: A signal asked to stop, or the budget is used up; the state is saved.
     """
     with (
         set_encoders_aside(loss_of.model, loss_of.data.extracted),
@@ -161,13 +161,10 @@ class _Run:
         """
         for step_rows, batches, joint in self.epoch(epoch):
             self.step(step_rows, batches, joint)
-            if (number := self.group.agree(stop.signal_number)) is not None:
+            if (reason := self.group.agree(stop.reason)) is not None:
                 self.save()
-                raise Interrupted(
-                    f"stopped in stage {self.recipe.stage} after step {self.progress.step} of "
-                    f"{self.total}",
-                    signal_number=number,
-                )
+                where = f"stopped in stage {self.recipe.stage} after step {self.progress.step}"
+                raise stop.describe(f"{where} of {self.total}", reason)
             self.save_if_due()
         self.validate(epoch)
 

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmx.errors import Interrupted, TransferError
+from mmx.errors import TransferError
 from mmx.stage_id import Role
 from mmx.training.data import Rows, make_batches
 from mmx.training.events import StopRequest
@@ -131,10 +131,9 @@ def train_heads(
         for step in range(steps):
             group = batches[step * trainer.accumulate : (step + 1) * trainer.accumulate]
             losses.append(batch.step(group, epoch * steps + step, trainer.epochs * steps, seeds))
-            if stop is not None and stop.signal_number is not None:
-                raise Interrupted(
-                    f"stopped in epoch {epoch + 1} of {trainer.epochs} of heads trained together",
-                    signal_number=stop.signal_number,
+            if stop is not None and stop.is_made:
+                raise stop.describe(
+                    f"stopped in epoch {epoch + 1} of {trainer.epochs} of heads trained together"
                 )
         mean = torch.stack(losses).mean(0).tolist()  # (S, L)
         metrics = plan.validate(batch.outputs())

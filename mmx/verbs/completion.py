@@ -100,7 +100,7 @@ def _complete(completes: Mapping[str, Any], words: Sequence[str], last: str) -> 
     if words and (values := flags.get(words[-1])) is not None:
         return _select(find_options(values) if isinstance(values, str) else values, last)
     found = _complete_run(last) if len(words) < completes.get("runs", 0) else []
-    if completes.get("sweeps"):
+    if completes.get("sweeps") and (words or "words" not in completes):
         found += _complete_sweep(last)
     if completes.get("topics"):
         keys = (each.rstrip("=") if "." in each else each for each in _complete_override([], last))

@@ -239,11 +239,8 @@ def _candidates(
             except MmxError as error:
                 why = " ".join(error.message.split())
                 found.append(RankedCandidate(text, label, error=why, tip=error.tip or ""))
-            if stop.signal_number is not None:
-                raise Interrupted(
-                    f"stopped after {len(found)} of {len(jobs)} candidates",
-                    signal_number=stop.signal_number,
-                )
+            if stop.is_made:
+                raise stop.describe(f"stopped after {len(found)} of {len(jobs)} candidates")
     return found
 
 

@@ -1,7 +1,8 @@
 """``mmx resume RUN [key=value ...]``: go on where a run stopped, in the same directory.
 
 Data that has moved is named: data_dir=DIR, target.path=FILE, source.root=DIR. It must be the
-same data. The cache is yours: cache=, cache_gb=; so are device=, trainer.threads= and workers.
+same data. The cache is yours: cache=, cache_gb=; so are device=, trainer.threads= and workers,
+and budget=2h, the time after which it is stopped and saved once more.
 Its tracker goes on where it was by default; another place is typed: tracker.uri=ADDRESS.
 """
 
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from mmx import execution
 from mmx.errors import ConfigError, RunError
 from mmx.experiment import Experiment, assemble
+from mmx.experiment.budget import find_end
 from mmx.experiment.identify import identify
 from mmx.experiment.publishing import name_weight_option
 from mmx.reports import answer
@@ -37,7 +39,10 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser("resume", description=__doc__).with_run().with_allow()
     parser.add_argument("settings", nargs="*", metavar="key=value", help="see above")
     given = parser.parse_args(arguments)
-    typed = read_typed(given.settings, "resume", given.run, ["output_dir"])
+    budgets = [word for word in given.settings if word.startswith("budget=")]
+    until = find_end(budgets[-1].partition("=")[2]) if budgets else None
+    settings = [word for word in given.settings if word not in budgets]
+    typed = read_typed(settings, "resume", given.run, ["output_dir"])
     directory = RunDirectory.open(given.run)
     console = Console(stderr=True)
     directory.require_undamaged(checkpoints=directory.status().get("status") == "done")
@@ -60,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
     with open_view() as listen:
         # A reproduction must not read the cache, even after an interruption.
         cached = not directory.manifest().parent
-        outcome = execution.execute(experiment, directory, listen, cached=cached)
+        outcome = execution.execute(experiment, directory, listen, cached=cached, until=until)
     return conclude(directory, outcome)
 
 

@@ -43,6 +43,7 @@ from mmx.reports.search_table import describe_choice, make_search_table, write_t
 from mmx.reports.sweep_view import open_sweep_view
 from mmx.runs.atomic import make_folder, write_json
 from mmx.runs.sweep import Sweep
+from mmx.runs.sweep_process import allow_again, announce_process
 from mmx.search.space import EXAMPLES, Dimension, read_choices, read_range
 from mmx.search.study import Study, StudySettings, TrialRow, find_best
 from mmx.terminal import Console
@@ -293,7 +294,9 @@ def _search(
     make_folder(folder.path / "trials")
     try:
         with FileLock(str(folder.path / ".lock"), timeout=0):
-            code = _search_in(folder, asked, (line, dimensions, options, found), workers, argv)
+            allow_again(folder.path)
+            with announce_process(folder.path):
+                code = _search_in(folder, asked, (line, dimensions, options, found), workers, argv)
     except Timeout as error:
         raise UsageError(
             f"another process is searching in {folder.path}", tip="wait for it, or stop it"

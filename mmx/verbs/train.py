@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from mmx.config.launch import show_config
 from mmx.errors import ConfigError, Problem, UsageError
+from mmx.experiment.budget import find_end, read_budget
 from mmx.ranks import torchrun
 from mmx.terminal import Console
 from mmx.untrusted import unusable_path
@@ -40,7 +41,23 @@ COMPLETES = {
 
 def main(arguments: Sequence[str]) -> int:
     """Train, and return the exit code."""
-    argv = ["mmx", "train", *arguments]
+    return run_line(arguments, ["mmx", "train", *arguments])
+
+
+def run_line(
+    arguments: Sequence[str],
+    argv: Sequence[str],
+    place: Path | None = None,
+    only: Collection[str] | None = None,
+) -> int:
+    """Run a command line, and return the exit code.
+
+    Args:
+        arguments: Those of ``mmx train``.
+        argv: The command line as it is recorded.
+        place: The directory of the sweep, instead of the one that the line names.
+        only: The keys of the jobs of the sweep to run; None for all that are not done.
+    """
     line = parse_line(arguments)
     allowed = list_allowed_packages(line.allow)
     if line.only_shows:
@@ -52,6 +69,8 @@ def main(arguments: Sequence[str]) -> int:
     line = take_processes(expand(line))
     refuse_jobs_of_one_run(line)
     where, jobs = check_line(line, allowed)
+    where = place or where
+    until = find_end(find_budget(jobs))
     if line.dry_run:
         from mmx.verbs.train_dry_run import show_dry_run  # reads runs: slow to import
 
@@ -61,7 +80,7 @@ def main(arguments: Sequence[str]) -> int:
     if line.multirun:
         from mmx.verbs.train_sweep import run_sweep  # reads and draws all reports: slow to import
 
-        ended = run_sweep(jobs, allowed, where, argv, line.config_dirs)
+        ended = run_sweep(jobs, allowed, where, argv, line.config_dirs, until=until, only=only)
         print(ended.path)
         return ended.code
     job = jobs[0]
@@ -69,7 +88,20 @@ def main(arguments: Sequence[str]) -> int:
     note = take_free_threads(job.experiment.trainer.threads, before) if alone else ""
     if note:
         Console(stderr=True).print(f"note: {note}", highlight=False, soft_wrap=True)
-    return conclude(*start_run(job.composed, job.experiment, None, where, argv), argv)
+    ended = start_run(job.composed, job.experiment, None, where, argv, until=until)
+    return conclude(*ended, argv)
+
+
+def find_budget(found: Sequence[Job]) -> str | float | None:
+    """Return ``budget`` of a command line, which is one for all of it. Raises ConfigError."""
+    given = [job.composed.config.get("budget") for job in found]
+    for each in dict.fromkeys(given):
+        read_budget(each)
+    if any(each != given[0] for each in given):
+        text = f"budget={','.join(map(str, dict.fromkeys(given)))}"
+        reason = "is the time of the whole sweep, which has one"
+        raise ConfigError([Problem(text, reason, type_this=f"budget={given[0]}")])
+    return given[0]
 
 
 def check_line(line: CommandLine, allowed: Sequence[str]) -> tuple[Path | None, list[Job]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -11,12 +12,14 @@ from pathlib import Path
 
 from mmx.config.chosen import find_chosen_names
 from mmx.config.composed import Composed
+from mmx.errors import BUDGET_USED
 from mmx.experiment import Experiment, assemble
 from mmx.experiment.config_fingerprint import fingerprint, list_places
 from mmx.experiment.identify import identify, read_fingerprints
 from mmx.reports.view import open_view
 from mmx.runs.standing import Standing, Wanted
 from mmx.runs.sweep import Sweep
+from mmx.runs.sweep_process import CANCELLED, is_cancelled
 from mmx.runs.variation import join_overrides
 from mmx.terminal import Console
 from mmx.verbs.train_single import Watch, continue_run, describe_failure, start_run
@@ -53,12 +56,21 @@ class Audience:
 
 @dataclass
 class SweepJob:
-    """Runs one job of a sweep; a class, so that a parallel launcher can pickle it."""
+    """Runs one job of a sweep; a class, so that a parallel launcher can pickle it.
+
+    Args:
+        sweep: The sweep.
+        allowed: Packages whose classes configs may name.
+        config_dirs: The user's folders of YAML.
+        argv: The command line as it was typed.
+        until: When the sweep's budget of time is used up, in seconds since 1970; None for none.
+    """
 
     sweep: Sweep
     allowed: Sequence[str]
     config_dirs: Sequence[Path]
     argv: Sequence[str]
+    until: float | None = None
 
     def __call__(self, composed: Composed, audience: Audience | None = None) -> None:
         """Run a job in a worker, which has only its config."""
@@ -76,9 +88,13 @@ class SweepJob:
             audience: Who hears of it; None for the console of this process.
 
         Raises:
-            SystemExit: The run was interrupted.
+            SystemExit: The run was interrupted, or no job is to begin any more.
         """
         audience = audience or Audience.on_console()
+        if is_cancelled(self.sweep.path):
+            sys.exit(CANCELLED)
+        if self.until is not None and time.time() >= self.until:
+            sys.exit(BUDGET_USED)
         wanted, label = describe_wanted(experiment), join_overrides(composed.overrides)
         with self.sweep.claim(wanted.key):
             found = self.sweep.find_standing(wanted)
@@ -87,11 +103,19 @@ class SweepJob:
             if found.done is not None:
                 return
             if found.unfinished is not None:
-                outcome = continue_run(found.unfinished, experiment, self.argv, audience.watch)
+                outcome = continue_run(
+                    found.unfinished, experiment, self.argv, audience.watch, self.until
+                )
                 directory = found.unfinished
             else:
                 directory, outcome = start_run(
-                    composed, experiment, self.sweep.runs, None, self.argv, audience.watch
+                    composed,
+                    experiment,
+                    self.sweep.runs,
+                    None,
+                    self.argv,
+                    audience.watch,
+                    self.until,
                 )
         if outcome["status"] != "done":
             audience.say(describe_failure(directory, outcome), None)

@@ -29,6 +29,7 @@ def start_run(
     exactly: Path | None,
     argv: Sequence[str],
     watch: Watch = open_view,
+    until: float | None = None,
 ) -> tuple[RunDirectory, execution.RunOutcome]:
     """Make a run directory for an experiment, and run it there.
 
@@ -39,6 +40,7 @@ def start_run(
         exactly: The directory to make, instead of a new one in a folder of runs.
         argv: The command line as it was typed.
         watch: Opens a view of the run's events.
+        until: When its budget of time is used up, in seconds since 1970; None for no budget.
     """
     directory = execution.create(
         experiment,
@@ -50,7 +52,7 @@ def start_run(
         argv=argv,
     )
     with watch() as listen:
-        outcome = execution.execute(experiment, directory, listen)
+        outcome = execution.execute(experiment, directory, listen, until=until)
     return directory, outcome
 
 
@@ -59,6 +61,7 @@ def continue_run(
     experiment: Experiment,
     argv: Sequence[str],
     watch: Watch = open_view,
+    until: float | None = None,
 ) -> execution.RunOutcome:
     """Resume an interrupted run of the same experiment, in its directory.
 
@@ -67,6 +70,7 @@ def continue_run(
         experiment: As it was typed now.
         argv: The command line as it was typed.
         watch: Opens a view of the run's events.
+        until: When its budget of time is used up, in seconds since 1970; None for no budget.
     """
     directory.require_plain_files(appends=True)
     if (directory.path / "config.auto.yaml").exists():  # a search has chosen its winner already
@@ -77,7 +81,7 @@ def continue_run(
         experiment = assemble(settled, experiment.allowed, directory.names())
     execution.record_resumption(directory, argv)
     with watch() as listen:
-        return execution.execute(experiment, directory, listen)
+        return execution.execute(experiment, directory, listen, until=until)
 
 
 def conclude(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from mmx.config.hydra_node import OWN_LAUNCHERS
 from mmx.config.launch import run_jobs
-from mmx.errors import MmxError
+from mmx.errors import BUDGET_USED, MmxError
 from mmx.experiment import Experiment
 from mmx.experiment.identify import forget_data
 from mmx.json_object import Json
@@ -22,11 +23,12 @@ from mmx.runs import sweep
 from mmx.runs.directory import RunDirectory
 from mmx.runs.draw import Draw
 from mmx.runs.sweep import Planned, Sweep
+from mmx.runs.sweep_process import announce_process
 from mmx.runs.variation import label_variants
 from mmx.terminal import Console
 from mmx.verbs.preflight import Job, make_variant
 from mmx.verbs.train_job import SweepJob, describe_wanted
-from mmx.verbs.train_workers import plan_sweep_workers, run_in_workers
+from mmx.verbs.train_workers import plan_sweep_workers, run_in_workers, run_on_cluster
 from mmx.workers.plan import WorkerPlan
 
 LOG_WIDTH = 160
@@ -54,6 +56,9 @@ def run_sweep(
     where: Path | None,
     argv: Sequence[str],
     config_dirs: Sequence[Path] = (),
+    *,
+    until: float | None = None,
+    only: Collection[str] | None = None,
 ) -> EndedSweep:
     """Run the jobs that are not done yet and print tables of what came out.
 
@@ -63,17 +68,26 @@ def run_sweep(
         where: The sweep's directory, if the user named one.
         argv: The command line as it was typed.
         config_dirs: The user's folders of YAML.
+        until: When the budget of time is used up, in seconds since 1970; None for no budget.
+        only: The keys of the jobs to run; None for all that are not done.
     """
     forget_data()  # of an earlier sweep of this process
     jobs = plan_jobs(found)
     workers = _share_machine(found, jobs)
-    plan = sweep.plan_sweep(Path(found[0].experiment.settings.output_dir), jobs, where)
+    output = Path(found[0].experiment.settings.output_dir)
+    plan = sweep.plan_sweep(output, jobs, where, argv)
     before = _snapshot(plan)
-    task = SweepJob(plan, allowed, config_dirs, argv)
+    task = SweepJob(plan, allowed, config_dirs, argv, until)
+    chosen = [
+        job
+        for job, planned in zip(found, jobs, strict=True)
+        if only is None or planned.wanted.key in only
+    ]
     stopped: int | None = None
     console = Console(stderr=True)
     try:
-        _run_all(task, found, workers)
+        with announce_process(plan.path):
+            _run_all(task, chosen, workers)
     except SystemExit as error:
         stopped = error.code if isinstance(error.code, int) and error.code > 2 else None
     except BrokenExecutor:  # the launcher then ends the other workers too
@@ -90,6 +104,9 @@ def run_sweep(
     failures = [row for row in rows if row["status"] != "done"]
     for text in _describe_failures(failures):
         console.print(text, markup=False, highlight=False, soft_wrap=True)
+    if stopped == BUDGET_USED:
+        text = "stopped: the budget of time is used up; the same command goes on"
+        console.print(text, highlight=False, soft_wrap=True)
     failed = 1 if failures else 0
     return EndedSweep(plan.path, rows, failed if stopped is None else stopped)
 
@@ -107,6 +124,10 @@ def _run_all(task: SweepJob, found: Sequence[Job], workers: WorkerPlan) -> None:
     Raises:
         SystemExit: A signal stopped them.
     """
+    if found and found[0].composed.launcher.name in OWN_LAUNCHERS:
+        if code := run_on_cluster(task, found):
+            sys.exit(code)
+        return
     if workers.processes > 1:
         if code := run_in_workers(task, found, workers):
             sys.exit(code)

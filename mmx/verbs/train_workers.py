@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from mmx.config.composed import Composed
+from mmx.config.launch import find_launcher_of_all
 from mmx.errors import ConfigError, Problem
 from mmx.experiment import Experiment
 from mmx.experiment.settings import Jobs
 from mmx.quoting import format_value
 from mmx.reports.sweep_view import open_sweep_view
+from mmx.runs.sweep_process import request_cancel
+from mmx.runs.variation import name_jobs
 from mmx.training.precision import choose_device
 from mmx.verbs.preflight import Job
 from mmx.verbs.train_job import Audience, SweepJob
 from mmx.workers.plan import WorkerPlan, plan_workers
 from mmx.workers.pool import Pool
+from mmx.workers.remote import Follower, plan_remote
 from mmx.workers.worker import Teller
 
 
@@ -80,15 +85,44 @@ def run_in_workers(task: SweepJob, found: Sequence[Job], plan: WorkerPlan) -> in
         0, or the exit code of a sweep that a signal stopped.
     """
     work = _Work(task, [job.composed for job in found], [job.experiment for job in found])
-    names = _name_jobs([job.overrides for job in found])
+    names = name_jobs([job.overrides for job in found])
     with (
         open_sweep_view(names, plan) as view,
         Pool(work, plan, view.hear, view.tick) as pool,
     ):
-        return pool.run(range(len(found)))
+        return pool.run(range(len(found)), task.until)
 
 
-def _name_jobs(overrides: Sequence[Sequence[str]]) -> list[str]:
-    """Return a short name for each job: the overrides that not all of them have."""
-    common = set.intersection(*(set(each) for each in overrides)) if overrides else set()
-    return [" ".join(text for text in each if text not in common) for each in overrides]
+def run_on_cluster(task: SweepJob, found: Sequence[Job]) -> int:
+    """Run the jobs of a sweep on the cluster that their launcher names.
+
+    Args:
+        task: Runs one of them.
+        found: The jobs.
+
+    Returns:
+        0, or the exit code of a sweep that was stopped.
+
+    Raises:
+        ConfigError: They name different launchers.
+    """
+    launcher = find_launcher_of_all([job.composed for job in found])
+    work = _Work(task, [job.composed for job in found], None)
+    jobs = range(len(found))
+    plan, at_once = plan_remote(launcher.name, launcher.options, len(found))
+    with open_sweep_view(name_jobs([job.overrides for job in found]), plan) as view:
+        follow = partial(
+            Follower,
+            hear=view.hear,
+            tick=view.tick,
+            cancel=partial(request_cancel, task.sweep.path),
+            at_once=at_once,
+        )
+        if launcher.name == "ray":
+            from mmx.workers.ray_jobs import run_on_ray
+
+            return run_on_ray(work, jobs, launcher.options, follow, task.until)
+        from mmx.workers.submitit_jobs import run_on_submitit
+
+        folder = task.sweep.path / ".submitit"
+        return run_on_submitit(work, jobs, launcher.options, folder, follow, task.until)

@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import TracebackType
 
+from mmx.errors import BUDGET_USED
 from mmx.training.events import StopRequest, stop_on_signals
 from mmx.workers.messages import Ended, Lost, Message
 from mmx.workers.plan import WorkerPlan
@@ -56,6 +57,7 @@ class Pool:
     hear: Hear
     tick: Callable[[], None] = lambda: None
     _workers: list[_Worker] = field(default_factory=list)
+    _over_budget: bool = False
 
     def __enter__(self) -> Pool:
         """Return the pool; its workers end with the block."""
@@ -70,15 +72,22 @@ class Pool:
         """End the workers: idle ones end themselves; SIGTERM makes the others save their runs."""
         self._end()
 
-    def run(self, jobs: Sequence[int]) -> int:
-        """Run jobs in their order; return 0, or the exit code of a sweep that a signal stopped.
+    def run(self, jobs: Sequence[int], until: float | None = None) -> int:
+        """Run jobs in their order; return 0, or the exit code of a sweep that was stopped.
 
         The workers stay, for the next jobs.
+
+        Args:
+            jobs: Their numbers.
+            until: When a budget of time is used up, in seconds since 1970: no job begins after
+                that. Those that run are stopped by themselves.
         """
         waiting = deque(jobs)
-        with stop_on_signals() as stop:
+        with stop_on_signals(until) as stop:
             self._run(waiting, stop)
-        return 0 if stop.signal_number is None else 128 + stop.signal_number
+        if stop.signal_number is not None:
+            return 128 + stop.signal_number
+        return BUDGET_USED if self._over_budget else 0
 
     def _run(self, waiting: deque[int], stop: StopRequest) -> None:
         told = 0
@@ -86,6 +95,8 @@ class Pool:
             try:
                 if stop.signal_number is not None and not told:
                     told = self._pass_on(stop.signal_number)
+                if stop.is_made and waiting:
+                    self._over_budget = stop.signal_number is None
                     waiting.clear()
                 self._give(waiting)
                 self._listen()
@@ -145,6 +156,7 @@ class Pool:
                 job = worker.job
                 if isinstance(message, Ended):
                     worker.job = None
+                    self._over_budget = self._over_budget or message.code == BUDGET_USED
                 if job is not None:
                     self.hear(job, message)
 

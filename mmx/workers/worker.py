@@ -80,10 +80,11 @@ def serve(
             return
         if number is None:
             return
-        teller.send(_run(work, number, teller))
+        teller.send(run_work(work, number, teller))
 
 
-def _run(work: Work, number: int, teller: Teller) -> Ended:
+def run_work(work: Work, number: int, teller: Teller) -> Ended:
+    """Run a job, and return how it ended; nothing that it raises gets out."""
     try:
         work(number, teller)
     except SystemExit as error:

@@ -112,7 +112,30 @@ def test_a_killed_worker_loses_its_job_alone(whole: Path, words: list[str], tmp_
     assert numbers(tmp_path) == numbers(whole)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_sweep_is_cancelled_and_resumed_from_another_terminal(
+    whole: Path, words: list[str], tmp_path: Path
+) -> None:
+    def sweep(*given: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "mmx", "sweep", *given]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    process = start(tmp_path, words, "2")
+    running = [run for run, _ in workers(tmp_path, process)]
+    shown = sweep("status", "sweep")
+    assert shown.stdout.count(" running ") >= 2
+    assert f"process {process.pid} on " in shown.stdout
+    done = sweep("cancel", "sweep")
+    assert done.returncode == 0, done.stderr
+    assert process.wait(timeout=60) == 143
+    assert [run.status()["error"][:16] for run in running] == ["stopped in stage"] * 2
+    assert sweep("cancel", "sweep").returncode == 1  # nothing runs any more
+    resumed = sweep("resume", "sweep")
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stderr.count("resuming ") == 2
+    assert numbers(tmp_path) == numbers(whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_a_stopped_sweep_saves_its_runs_and_goes_on(
     whole: Path, words: list[str], tmp_path: Path, number: int
 ) -> None:

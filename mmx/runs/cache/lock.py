@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from mmx.errors import Interrupted, UnreadableFileError
+from mmx.errors import UnreadableFileError
 from mmx.json_object import Json
 from mmx.runs.atomic import write_json
 from mmx.training.events import StopRequest
@@ -59,10 +59,9 @@ class KeyLock:
                 doing = maker.get("doing", "making it")
                 say(f"waiting for {_describe_process(maker)}, which is {doing}")
                 told = maker
-            if stop is not None and stop.signal_number is not None:
+            if stop is not None and stop.is_made:
                 whom = _describe_process(told) if told else "another process"
-                text = f"stopped while waiting for {whom}"
-                raise Interrupted(text, signal_number=stop.signal_number)
+                raise stop.describe(f"stopped while waiting for {whom}")
             time.sleep(POLL_SECONDS)
 
     def _living_maker(self) -> Json:

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from mmx.calibration import attach
-from mmx.errors import DamagedFileError, DivergedError, Interrupted, RunError
+from mmx.errors import DamagedFileError, DivergedError, RunError
 from mmx.json_object import Json
 from mmx.modalities import spec_to_json
 from mmx.runs.records import read_record
@@ -51,10 +51,8 @@ def keep_result(context: Context, stage: Stage, start: Start, trained: Trained) 
     context.listen(
         Event(EventKind.DONE, stage.id, values=fitted.val, seconds=fitted.seconds, text=text)
     )
-    if context.stop.signal_number is not None:
-        raise Interrupted(
-            f"stopped after stage {stage.id}", signal_number=context.stop.signal_number
-        )
+    if context.stop.is_made:
+        raise context.stop.describe(f"stopped after stage {stage.id}")
     return trained
 
 
