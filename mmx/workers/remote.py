@@ -59,7 +59,8 @@ class RemoteJob:
             if not isinstance(message, Heard) or _is_kept(message):
                 told.append(message)
 
-        return [*told, run_work(self.work, number, Teller(keep))]
+        ended = run_work(self.work, number, Teller(keep))
+        return [*told, ended]
 
 
 def _is_kept(message: Heard) -> bool:
