@@ -88,8 +88,8 @@ def run_line(
     note = take_free_threads(job.experiment.trainer.threads, before) if alone else ""
     if note:
         Console(stderr=True).print(f"note: {note}", highlight=False, soft_wrap=True)
-    ended = start_run(job.composed, job.experiment, None, where, argv, until=until)
-    return conclude(*ended, argv)
+    directory, outcome = start_run(job.composed, job.experiment, None, where, argv, until=until)
+    return conclude(directory, outcome, argv)
 
 
 def find_budget(found: Sequence[Job]) -> str | float | None:

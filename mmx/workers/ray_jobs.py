@@ -73,7 +73,12 @@ def run_on_ray(
     cpus, gpus = int(options.get("num_cpus", 1)), float(options.get("num_gpus", 0))
     with _connect(options.get("address"), cpus) as ray:
         # mmx starts lost jobs again itself, and says so.
-        task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(RemoteJob(work, cpus))
+        job = RemoteJob(work, cpus)
+
+        def run(number: int) -> list[Message]:
+            return job(number)
+
+        task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(run)
 
         def submit(numbers: Sequence[int]) -> list[Submitted]:
             return [_Task(ray, task.remote(number)) for number in numbers]
