@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import yaml
+
 from mmx.config.hydra_node import Launcher
 from mmx.config.nodes import ConfigNode
+from mmx.yaml_text import dump_yaml
 
 
 @dataclass(frozen=True)
@@ -25,3 +28,19 @@ class Composed:
     choices: dict[str, str]
     overrides: tuple[str, ...]
     launcher: Launcher = field(default_factory=Launcher)
+
+    def to_yaml(self) -> str:
+        """Return the job as text for another process, which runs it without its launcher."""
+        fields = {
+            "config": self.config,
+            "unresolved": self.unresolved,
+            "choices": self.choices,
+            "overrides": list(self.overrides),
+        }
+        return dump_yaml(fields)
+
+    @classmethod
+    def from_yaml(cls, text: str) -> Composed:
+        """Return the job of a text of :meth:`to_yaml`."""
+        fields = yaml.safe_load(text)
+        return cls(**{**fields, "overrides": tuple(fields["overrides"])})

@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 
 import hydra
-import yaml
 from hydra import compose as hydra_compose
 from hydra._internal.callbacks import Callbacks
 from hydra.core.global_hydra import GlobalHydra
@@ -36,7 +35,6 @@ from mmx.config.override_problems import check_overrides
 from mmx.config.sources import ROOT, register
 from mmx.errors import ConfigError, Problem
 from mmx.quoting import format_value
-from mmx.yaml_text import dump_yaml
 
 CONFIG_FLAGS = ("--cfg", "-c")
 RunJob = Callable[[Composed], None]
@@ -93,9 +91,8 @@ class _FromFile:
     def __call__(self, config: DictConfig) -> Exception | None:
         """Run one job."""
         text = (self.folder / f"{config.seed}.yaml").read_text(encoding="utf-8")
-        fields = yaml.safe_load(text)
         try:
-            self.run_job(Composed(**{**fields, "overrides": tuple(fields["overrides"])}))
+            self.run_job(Composed.from_yaml(text))
         except Exception as error:
             return error
         return None
@@ -112,14 +109,7 @@ def _launch(
     overrides = [f"hydra/launcher={launcher.name}", *options, f"hydra.sweep.dir={scratch}"]
     try:
         for number, job in enumerate(jobs):
-            fields = {
-                "config": job.config,
-                "unresolved": job.unresolved,
-                "choices": job.choices,
-                "overrides": list(job.overrides),
-            }
-            text = dump_yaml(fields)
-            (scratch / f"{number}.yaml").write_text(text, encoding="utf-8")
+            (scratch / f"{number}.yaml").write_text(job.to_yaml(), encoding="utf-8")
         with composer():
             context = HydraContext(
                 config_loader=GlobalHydra.instance().config_loader(), callbacks=Callbacks()

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from mmx import execution
 from mmx.config.chosen import find_chosen_names
 from mmx.config.composed import Composed
@@ -52,20 +50,12 @@ class SearchFolder:
 
     def write_given(self, number: int, composed: Composed) -> None:
         """Write the config of a trial for a worker."""
-        fields = {
-            "config": composed.config,
-            "unresolved": composed.unresolved,
-            "choices": composed.choices,
-            "overrides": list(composed.overrides),
-        }
         self.given(number).parent.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
-        write_text(self.given(number), text)
+        write_text(self.given(number), composed.to_yaml())
 
     def read_given(self, number: int) -> Composed:
         """Return the config of a trial."""
-        fields = yaml.safe_load(self.given(number).read_text(encoding="utf-8"))
-        return Composed(**{**fields, "overrides": tuple(fields["overrides"])})
+        return Composed.from_yaml(self.given(number).read_text(encoding="utf-8"))
 
     def read_result(self, number: int) -> Json | None:
         """Return ``trial.json`` of a trial that has ended well; None for any other."""
