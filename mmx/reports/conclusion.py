@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from mmx.reports.group_gain import GroupGain
-from mmx.reports.headline import NO_SOURCE, write_headline
+from mmx.reports.headline import NO_SOURCE, format_gain, write_headline
+from mmx.reports.next_command import Typed, advise_after_run, advise_after_sweep
 from mmx.reports.sweep_gains import Gains
 from mmx.runs.summary import Summary
 
-ONE_RUN = ("seed", "seeds", "jobs", "hydra.run.dir")
-"""Keys of a command line that are left out of the command to try next."""
-SEEDS = "seed=1,2,3"
-MODES = "transfer=parameter,feature"
 
-
-def conclude_run(summary: Summary, argv: Sequence[str]) -> list[str]:
+def conclude_run(summary: Summary, typed: Typed) -> list[str]:
     """Return what a run's answer means, and what to try next.
 
     Args:
         summary: Of a finished run.
-        argv: The command line of ``mmx train`` that made it.
+        typed: The command line that made it, and its config.
     """
-    return [f"answer: {_say_answer(summary)}", f"next: {_advise(summary, argv)}"]
+    return [f"answer: {_say_answer(summary)}", f"next: {advise_after_run(summary, typed)}"]
 
 
 def _say_answer(summary: Summary) -> str:
@@ -32,50 +27,61 @@ def _say_answer(summary: Summary) -> str:
     if gain is None:
         why = "no control was trained"
         if summary.source.task in NO_SOURCE:
-            why = "there is no source"
+            why = "there is no source and no other control"
         return f"{said}; {why}, so no gain is stated."
+    others = _say_others(summary)
     if not gain.learned or gain.interval is None:
-        return f"{said}."
+        return f"{said}{others}."
     low, high = gain.interval
     if low != low or high != high:  # NaN
-        return f"{said}; a metric is no number."
+        return f"{said}; a metric is no number{others}."
     if low <= 0 <= high:
-        return f"{said}, and the interval includes zero."
-    return f"{said}, and the interval excludes zero for these test rows and this seed."
+        return f"{said}, and the interval includes zero{others}."
+    return f"{said}, and the interval excludes zero for these test rows and this seed{others}."
 
 
-def _advise(summary: Summary, argv: Sequence[str]) -> str:
-    """Return a command, and what it tells."""
-    words = [word for word in argv[2:] if word.lstrip("+~").partition("=")[0] not in ONE_RUN]
-    gain = summary.gain
-    typed = {word.partition("=")[0].partition(".")[0] for word in words}
-    hurts = gain is not None and gain.interval is not None and gain.interval[1] < 0
-    if hurts and summary.source.task not in NO_SOURCE and not typed & {"transfer", "regularizer"}:
-        command = ["mmx", "train", "-m", *words, MODES, SEEDS]
-        return f"{shlex.join(command)}   (whether another transfer mode helps)"
-    command = ["mmx", "train", "-m", *words, SEEDS]
-    return f"{shlex.join(command)}   (whether it holds for other seeds)"
+def _say_others(summary: Summary) -> str:
+    """Return the verdicts over the controls that the sentence is not about."""
+    main = "" if summary.gain is None else summary.gain.control
+    found = [f"{name} ({each.verdict})" for name, each in summary.gains.items() if name != main]
+    return f"; over other controls: {', '.join(found)}" if found else ""
 
 
-def conclude_sweep(gains: Gains, path: Path) -> list[str]:
-    """Return what the gains of a sweep mean together, and what to try next."""
+def conclude_sweep(gains: Gains, path: Path, typed: Typed, one: Summary) -> list[str]:
+    """Return what the gains of a sweep mean together, and what to try next.
+
+    Args:
+        gains: Of its groups, at least one.
+        path: Its folder.
+        typed: The line that ran it, and the config of one of its runs.
+        one: The summary of that run.
+    """
     lines = []
     for control in dict.fromkeys(each.gain.control for each in gains.found):
         found = [each for each in gains.found if each.gain.control == control]
         lines.append(f"answer: {_say_groups(found, control)}.")
-    return [*lines, f"next: mmx compare {shlex.quote(str(path))}   (groups side by side)"]
+    advice = advise_after_sweep(gains, path, typed, one)
+    return [*lines, *([f"next: {advice}"] if advice else [])]
 
 
 def _say_groups(found: Sequence[GroupGain], control: str) -> str:
-    """Return how many groups are clearly better or worse than a control."""
-    intervals = [each.gain.interval for each in found if each.gain.learned]
-    known = [ends for ends in intervals if ends is not None]
+    """Return the verdict of one group over a control, or how many groups have which."""
+    if len(found) == 1:
+        return _say_group(found[0])
+    learned = [each for each in found if each.gain.learned]
+    known = [ends for each in learned if (ends := each.gain.interval) is not None]
     better = sum(low > 0 for low, _ in known)
     worse = sum(high < 0 for _, high in known)
-    if len(found) == 1:
-        gain = found[0].gain
-        amount = f"{gain.value:+.3f} {gain.metric} over {found[0].over}"
-        how = "is better than" if better else "is worse than" if worse else "is not clearly unlike"
-        return f"the target {how} the {control} control: {amount}"
-    clear = f"{better} clearly better than the {control} control, {worse} clearly worse"
-    return f"of {len(found)} groups, {clear}, and {len(found) - better - worse} not clear"
+    parts = [f"{better} clearly better than the {control} control", f"{worse} clearly worse"]
+    parts.append(f"{len(learned) - better - worse} not clear")
+    if chance := len(found) - len(learned):
+        parts.append(f"{chance} without an answer: neither is better than chance")
+    return f"of {len(found)} groups, {', '.join(parts[:-1])}, and {parts[-1]}"
+
+
+def _say_group(each: GroupGain) -> str:
+    gain = each.gain
+    if not gain.learned:
+        means = f"target {each.target:.3f}, {gain.control} control {each.control:.3f}"
+        return f"{gain.verdict} ({means} {gain.metric} over {each.over})"
+    return f"{gain.verdict} ({format_gain(gain)} the {gain.control} control, over {each.over})"

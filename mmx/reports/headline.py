@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mmx.controls import find_control
+from mmx.evaluation.verdict import Gain
 from mmx.json_object import Json
 from mmx.printable import shorten
 from mmx.reports.chart_specs import COLOURS, INK, PLAIN, SIGNED, UNSIGNED, make_frame
@@ -22,7 +23,6 @@ def write_headline(summary: Summary) -> str:
     if gain is None:
         name, value = find_main_metric(summary)
         return f"{target}: {name} {format_metric(name, value)} on test"
-    amount = f"{gain.value:+.3f} {gain.metric}"
     over = f"the {gain.control} control"
     if not gain.learned:
         return f"No answer on {target}: neither the target nor {over} is better than chance"
@@ -30,10 +30,23 @@ def write_headline(summary: Summary) -> str:
     transfers = find_control(gain.control).without_source and source not in NO_SOURCE
     if not (low > 0 or high < 0):
         what = f"Whether {source} helps on {target}" if transfers else f"A difference on {target}"
-        return f"{what} is not clear: {amount} over {over}"
+        return f"{what} is not clear: {format_gain(gain)} {over}"
     if transfers:
-        return f"{source} {'helps' if low > 0 else 'hurts'} on {target}: {amount} over {over}"
-    return f"{target} is {'better' if low > 0 else 'worse'} than {over}: {amount}"
+        return f"{source} {'helps' if low > 0 else 'hurts'} on {target}: {format_gain(gain)} {over}"
+    return f"{target} is {'better' if low > 0 else 'worse'} than {over}: {_format_amount(gain)}"
+
+
+def format_gain(gain: Gain | StatedGain) -> str:
+    """Return a gain for a sentence that goes on with its control: ``+0.100 accuracy over``."""
+    return f"{_format_amount(gain)} {'than' if gain.lower_is_better else 'over'}"
+
+
+def _format_amount(gain: Gain | StatedGain) -> str:
+    """Return a gain; where lower is better, with its direction in words."""
+    if not gain.lower_is_better:
+        return f"{gain.value:+.3f} {gain.metric}"
+    way = "lower" if gain.value >= 0 else "higher"
+    return f"{abs(gain.value):.3f} {way} {gain.metric} (lower is better)"
 
 
 def find_main_metric(summary: Summary) -> tuple[str, float]:

@@ -61,11 +61,8 @@ def note_controls(lines: Sequence[GroupLine]) -> list[str]:
 
 def note_confounded(groups: Sequence[RunGroup]) -> list[str]:
     """Return in what groups differ beyond what names them."""
-    found = [f"{key} ({_list_values(values)})" for key, values in find_confounded(groups).items()]
-    if not found:
-        return []
-    more = f" and {len(found) - MOST} more" if len(found) > MOST else ""
-    return [f"groups differ in more than their names say: {', '.join(found[:MOST])}{more}"]
+    found = find_confounded(groups)
+    return [f"groups differ in more than their names say: {_list_settings(found)}"] if found else []
 
 
 def note_mixed(groups: Sequence[RunGroup]) -> list[str]:
@@ -74,7 +71,14 @@ def note_mixed(groups: Sequence[RunGroup]) -> list[str]:
     for group in groups:
         for key, values in find_mixed(group).items():
             found[key] = list(dict.fromkeys([*found.get(key, []), *values]))
-    return [f"means are also over {key} ({_list_values(each)})" for key, each in found.items()]
+    return [f"means are also over {_list_settings(found)}"] if found else []
+
+
+def _list_settings(found: Mapping[str, Sequence[str]]) -> str:
+    """Return settings with their values, and how many more there are."""
+    texts = [f"{key} ({_list_values(values)})" for key, values in found.items()]
+    more = f" and {len(texts) - MOST} more" if len(texts) > MOST else ""
+    return ", ".join(texts[:MOST]) + more
 
 
 def _list_values(values: Sequence[str]) -> str:

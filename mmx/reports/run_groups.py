@@ -279,9 +279,27 @@ def find_mixed(group: RunGroup) -> dict[str, list[str]]:
 
     With ``--by``, a mean may be taken over runs that differ in more than their seed.
     """
-    labels = _find_labels(group.runs)
-    keys = dict.fromkeys(key for label in labels for key in label)
-    return {key: list(dict.fromkeys(label[key] for label in labels)) for key in keys}
+    variants = [run.read_variant() for run in group.runs]
+    named: dict[str, list[str]] = {}
+    for part in dict.fromkeys(part for each in variants for part in each.names):
+        options = [each.names.get(part, "none") for each in variants]
+        if len(set(options)) > 1:
+            named[part] = options
+    found: dict[str, list[str]] = {}
+    for key, values in list_varied(variants).items():
+        above = _find_part(key, values, named)
+        shown = values if above is None else named[above]
+        found.setdefault(above or key, list(dict.fromkeys(shown)))
+    return found
+
+
+def _find_part(key: str, values: Sequence[str], named: Mapping[str, Sequence[str]]) -> str | None:
+    """Return the part that a key belongs to, if the part's name tells all values of the key."""
+    for part, options in named.items():
+        told = len(set(zip(options, values, strict=True))) == len(set(options))
+        if told and f"{key}.".startswith(f"{part.replace('/', '.')}."):
+            return part
+    return None
 
 
 def find_confounded(groups: Sequence[RunGroup]) -> dict[str, list[str]]:

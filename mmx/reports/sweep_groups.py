@@ -10,8 +10,8 @@ from typing import Any
 
 from mmx import untrusted
 from mmx.csv_text import unescape_cell
-from mmx.errors import DataError, RunError, UnreadableFileError, UsageError
-from mmx.reports.pairing import Side
+from mmx.errors import DataError, MmxError, RunError, UnreadableFileError, UsageError
+from mmx.reports.pairing import Side, pair_sides
 from mmx.runs.directory import RunDirectory
 from mmx.runs.draw import Draw, describe_draws
 
@@ -68,6 +68,17 @@ def keep_common_draws(sides: Sequence[Side]) -> tuple[list[Side], str]:
     left = [draw for draw in every if draw not in common]
     note = f"left out, since not every group has them: {describe_draws(left)}" if left else ""
     return kept, note
+
+
+def can_be_compared(path: Path) -> bool:
+    """Return whether ``mmx compare`` of a sweep's folder has two groups or more to compare."""
+    try:
+        (first, *others), _ = keep_common_draws(read_groups(path))
+        for each in others:
+            pair_sides(first, each)
+    except MmxError:  # which the command would say, such as other test rows
+        return False
+    return True
 
 
 def find_common(draws: Sequence[Collection[Draw]]) -> list[Draw]:

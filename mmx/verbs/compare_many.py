@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +13,9 @@ from mmx.reports.many_runs import compare_many
 from mmx.reports.many_runs_figure import draw_figure, require_figure_path
 from mmx.reports.many_runs_latex import format_latex
 from mmx.reports.many_runs_table import Format, format_many
-from mmx.reports.run_groups import drop_repeated, find_runs, group_by_settings
+from mmx.reports.run_groups import FinishedRun, drop_repeated, find_runs, group_by_settings
 from mmx.runs.conditions import parse_condition
+from mmx.runs.variation import DRAWS, join_keys
 
 
 def print_many(
@@ -44,7 +46,7 @@ def print_many(
         raise UsageError(
             f"the {len(runs)} finished {'run' if len(runs) == 1 else 'runs'} are one group: "
             "there is nothing to compare",
-            tip="mmx compare outputs --by fusion,transfer",
+            tip=_advise_key(words, conditions, runs),
         )
     many = compare_many(groups, metric, notes=[repeated] if repeated else [])
     if form == "html":
@@ -55,3 +57,18 @@ def print_many(
     if figure is not None:
         draw_figure(many, figure)
         print(f"figure: {figure}", file=sys.stderr)
+
+
+def _advise_key(
+    words: Sequence[str], conditions: Sequence[str], runs: Sequence[FinishedRun]
+) -> str:
+    """Return the same comparison by a key in which the runs differ, or how to find other runs."""
+    differing = group_by_settings(runs)[0].label
+    for key in (*differing, *map(join_keys, DRAWS)):
+        try:
+            several = len(group_by_settings(runs, [key])) > 1
+        except UsageError:  # no run has the key, as that of folds
+            continue
+        if several:
+            return shlex.join(["mmx", "compare", *words, *conditions, "--by", key])
+    return "mmx list   (which other runs there are)"

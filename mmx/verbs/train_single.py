@@ -12,6 +12,7 @@ from mmx.experiment import Experiment, assemble
 from mmx.experiment.config_fingerprint import WHERE_NOT_WHAT
 from mmx.reports import answer
 from mmx.reports.conclusion import conclude_run
+from mmx.reports.next_command import Typed
 from mmx.reports.view import open_view
 from mmx.runs.directory import RunDirectory
 from mmx.terminal import Console
@@ -98,7 +99,8 @@ def conclude(
     if outcome["status"] == "done":
         summary = directory.read_summary()
         answer.show(console, summary)
-        for text in conclude_run(summary, argv) if argv else ():
+        typed = Typed(argv, directory.config())
+        for text in conclude_run(summary, typed) if argv else ():
             console.print(text, highlight=False, markup=False, soft_wrap=True)
     else:
         text = describe_failure(directory, outcome)

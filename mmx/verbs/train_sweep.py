@@ -17,6 +17,7 @@ from mmx.experiment.identify import forget_data
 from mmx.json_object import Json
 from mmx.reports import gains_page
 from mmx.reports.conclusion import conclude_sweep
+from mmx.reports.next_command import Typed
 from mmx.reports.sweep_gains import compute_gains
 from mmx.reports.sweep_page import write_sweep
 from mmx.runs import sweep
@@ -100,7 +101,7 @@ def run_sweep(
     console.width = console.width if console.is_terminal else LOG_WIDTH
     for table in sweep.make_tables(rows):
         console.print(table)
-    _say_gains(console, plan, rows)
+    _say_gains(console, plan, rows, argv)
     failures = [row for row in rows if row["status"] != "done"]
     for text in _describe_failures(failures):
         console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -178,7 +179,9 @@ def _describe_failures(rows: Sequence[dict[str, object]]) -> Iterator[str]:
         yield f"not started: {jobs}; the same command goes on with what is not done"
 
 
-def _say_gains(console: Console, plan: Sweep, rows: Sequence[dict[str, object]]) -> None:
+def _say_gains(
+    console: Console, plan: Sweep, rows: Sequence[dict[str, object]], argv: Sequence[str]
+) -> None:
     """Print and write the gains of finished runs, group by group."""
     paths = {
         group: [Path(str(row["run"])) for row in members]
@@ -191,5 +194,8 @@ def _say_gains(console: Console, plan: Sweep, rows: Sequence[dict[str, object]])
         return
     gains_page.write_gains(plan.path, found)
     console.print(gains_page.make_gains_table(found))
-    for text in (*gains_page.list_notes(found), *conclude_sweep(found, plan.path)):
+    one = RunDirectory(next(iter(paths.values()))[0])
+    typed = Typed(argv, one.config())
+    told = conclude_sweep(found, plan.path, typed, one.read_summary())
+    for text in (*gains_page.list_notes(found), *told):
         console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,10 +33,11 @@ SECONDS = {"concat": 1.0, "gated": 2.0, "gmu": 3.0}
 
 
 def make_run(
-    folder: Path, target: str, fusion: str, seed: int, test: float, val: float, **more: float
+    folder: Path, target: str, fusion: str, seed: int, test: float, val: float, **more: Any
 ) -> Path:
     """Make a finished run whose first rows are right, with what a comparison reads."""
-    config = {"seed": seed, "fusion": {"_target_": f"mmx.fusion.{fusion}.X", "width": 8}, **more}
+    part = {"_target_": f"mmx.fusion.{fusion}.X", "width": more.pop("fusion_width", 8)}
+    config = {"seed": seed, "fusion": part, **more}
     directory = RunDirectory.create(
         folder,
         label="x",
@@ -127,6 +130,48 @@ def test_ranks_over_three_targets(outputs, capsys):
 def test_by_names_what_else_a_mean_is_over(outputs, capsys):
     text = compare(capsys, outputs, "target=t0", "fusion=gated,gmu", "--by", "seed")
     assert "note: means are also over fusion (gated, gmu)" in text
+
+
+def test_by_names_every_setting_that_a_mean_is_over(tmp_path, capsys):
+    """Also those that a shorter label of the runs does not need."""
+    others = {
+        1: {"epochs": 3, "columns": ["a"], "depth": 8},
+        2: {"epochs": 15, "columns": ["a", "b"], "depth": 8},
+        3: {"epochs": 15, "columns": ["a", "b"], "depth": 9},
+    }
+    many = {seed: {**more, **{f"k{n}": seed for n in range(5)}} for seed, more in others.items()}
+    notes = []
+    for name, settings in {"few": others, "many": many}.items():
+        for fusion in ("gmu", "gated"):
+            for seed, more in settings.items():
+                make_run(tmp_path / name / "runs", "t0", fusion, seed, 0.8, 0.8, **more)
+        text = compare(capsys, tmp_path / name, "--by", "fusion")
+        notes += [line for line in text.splitlines() if "means are also over" in line]
+    first = "note: means are also over epochs (3, 15), columns ([a], [a,b]), depth (8, 9)"
+    assert notes == [
+        first,
+        f"{first}, k0 (1, 2, 3), k1 (1, 2, 3), k2 (1, 2, 3) and 2 more",
+    ]
+
+
+def test_a_part_with_other_settings_is_named_with_them(tmp_path, capsys):
+    for seed, fusion, width in ((1, "gmu", 8), (2, "gated", 8), (3, "gated", 16)):
+        make_run(tmp_path / "runs", "t0", fusion, seed, 0.8, 0.8, lr=0.1, fusion_width=width)
+    make_run(tmp_path / "runs", "t0", "gmu", 4, 0.8, 0.8, lr=0.2)
+    text = compare(capsys, tmp_path, "--by", "lr")
+    assert "note: means are also over fusion (gmu, gated), fusion.width (8, 16)\n" in text
+
+
+def test_a_refused_key_is_not_advised_again(outputs, capsys):
+    for words, key in ((["target=t0", "fusion=gmu"], "seed"), (["target=t0"], "fusion")):
+        by = "fusion" if key == "seed" else "target"
+        assert main(["compare", str(outputs), *words, "--by", by]) == 2
+        tip = shlex.join(["mmx", "compare", str(outputs), *words, "--by", key])
+        assert f"tip: {tip}\n" in capsys.readouterr().err
+        assert main(shlex.split(tip)[1:]) == 0
+        capsys.readouterr()
+    assert main(["compare", str(outputs / "runs" / "t0-gmu-1"), "--by", "fusion"]) == 2
+    assert "mmx list" in capsys.readouterr().err
 
 
 def test_another_metric_in_which_less_is_better(outputs, capsys):
