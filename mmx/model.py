@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mmx.encoders import Encoder
+from mmx.errors import ProcessError
 from mmx.fusion import Fusion, Widths
 from mmx.fusion.match import merge_heads
 from mmx.mapping import Mapping as CommonSpace
@@ -22,6 +23,7 @@ from mmx.missing.mask import Mask
 from mmx.modalities import Batch, Features, Spec
 from mmx.modalities.row_groups import RowGroup, group_by_length, join_groups
 from mmx.objectives import Criterion, ModelOutput
+from mmx.processes import current_group
 from mmx.sharing import Sharing
 
 
@@ -178,7 +180,17 @@ class MultimodalModel(nn.Module):
     def _encode_groups(
         self, encoder: nn.Module, x: Tensor, lengths: Tensor | None, groups: list[RowGroup]
     ) -> Features:
-        """Return the features of rows that are encoded group by group, zeros in the other rows."""
+        """Return the features of rows that are encoded group by group, zeros in the other rows.
+
+        Raises:
+            ProcessError: Other processes wait in the same layers for their rows.
+        """
+        if current_group().shares_step:
+            raise ProcessError(
+                "rows of a batch have very different lengths and are encoded in groups, which "
+                "batch norm over all processes cannot follow",
+                tip="trainer.sync_batch_norm=false",
+            )
         parts = []
         for group in groups:
             one = len(group.rows) == 1

@@ -7,6 +7,7 @@ step is that of one process with the whole batch, up to rounding.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -20,16 +21,73 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmx.errors import ProcessError
 
 
-def list_statistics(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-    """Return the running means and variances that training changes, and the counts of batches."""
-    statistics: list[Tensor] = []
-    counters: list[Tensor] = []
-    for module in model.modules():
-        if isinstance(module, _BatchNorm) and module.training:
-            pair = (module.running_mean, module.running_var)
-            statistics += [each for each in pair if each is not None]
-            counters += [each for each in (module.num_batches_tracked,) if each is not None]
-    return statistics, counters
+def list_norms(model: nn.Module) -> list[_BatchNorm]:
+    """Return the batch norms of a model, each once."""
+    return [each for each in model.modules() if isinstance(each, _BatchNorm)]
+
+
+def list_statistics(norm: _BatchNorm) -> list[Tensor]:
+    """Return the running mean and variance of a batch norm, where it keeps them."""
+    return [each for each in (norm.running_mean, norm.running_var) if each is not None]
+
+
+class NormRows:
+    """How many rows each batch norm has normalised in training mode since the last step.
+
+    They are not those of the batch: an encoder sees the rows that have its modality, and keeps
+    its statistics where there is one row or none.
+
+    Args:
+        model: The model.
+
+    Attributes:
+        norms: Its batch norms.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.norms = list_norms(model)
+        self._seen: Counter[nn.Module] = Counter()
+        self._batches = self._copy_counters()
+
+    def _copy_counters(self) -> list[Tensor | None]:
+        counters = [each.num_batches_tracked for each in self.norms]
+        return [None if each is None else each.clone() for each in counters]
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Count inside the block."""
+
+        def count(module: nn.Module, given: tuple[Tensor, ...]) -> None:
+            if given and not torch.compiler.is_compiling() and module.training:
+                self._seen[module] += len(given[0])
+
+        handles = [each.register_forward_pre_hook(count) for each in self.norms]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def list_seen(self, usual: int) -> list[int]:
+        """Return the rows that each norm has seen in a step.
+
+        Args:
+            usual: The rows of the step: what a norm has seen of which only its count of batches
+                tells, as in compiled layers.
+        """
+        found = []
+        for norm, before in zip(self.norms, self._batches, strict=True):
+            rows = self._seen[norm]
+            counter = norm.num_batches_tracked
+            if not rows and counter is not None and before is not None and bool(counter > before):
+                rows = usual
+            found.append(rows)
+        return found
+
+    def start_step(self) -> None:
+        """Begin to count anew."""
+        self._seen.clear()
+        self._batches = self._copy_counters()
 
 
 class _Sum(torch.autograd.Function):
@@ -103,7 +161,7 @@ def synchronised(model: nn.Module, group: Any) -> Iterator[None]:
     Raises:
         ProcessError: A batch norm computes in a way of its own.
     """
-    norms = [each for each in model.modules() if isinstance(each, _BatchNorm)]
+    norms = list_norms(model)
     for module in norms:
         own = type(module).forward is not _BatchNorm.forward
         if own and not getattr(module, "spans_processes", False):

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,7 +33,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from mmx.errors import ProcessError
-from mmx.processes.batch_norm import list_statistics, sum_over_processes, synchronised
+from mmx.processes.batch_norm import (
+    NormRows,
+    list_statistics,
+    sum_over_processes,
+    synchronised,
+)
 from mmx.processes.shares import Rows, divide_step
 
 T = TypeVar("T")
@@ -57,6 +63,11 @@ class Group:
     shares_step = False
 
     @property
+    def size_here(self) -> int:
+        """The number of processes on this machine."""
+        return 1
+
+    @property
     def stream(self) -> tuple[str | int, ...]:
         """What random draws depend on besides the step: in the first process nothing else."""
         return ("rank", self.rank) if self.rank else ()
@@ -73,12 +84,22 @@ class Group:
         return value
 
     @contextmanager
-    def synchronise(self, model: nn.Module, kind: Callable[[Rows], object]) -> Iterator[None]:
-        """Let batch norms see all rows of a batch inside the block.
+    def count_norm_rows(self, model: nn.Module) -> Iterator[None]:
+        """Count the rows that each batch norm sees inside the block, in which steps are taken.
 
         Args:
             model: The model.
-            kind: Which layers a share needs: its modalities.
+        """
+        yield
+
+    @contextmanager
+    def synchronise(self, model: nn.Module, kind: Callable[[Rows], object]) -> Iterator[None]:
+        """Let batch norms see all rows of a batch inside the block, in which steps are taken.
+
+        Args:
+            model: The model.
+            kind: Which layers a share needs: its modalities. None: it cannot be computed together
+                with the others.
         """
         yield
 
@@ -138,6 +159,14 @@ class Ranks(Group):
         self.rank, self.size, self._explain = rank, size, explain
         self._kind: Callable[[Rows], object] | None = None
         self.shares_step = False
+        self._norm_rows: NormRows | None = None
+
+    @property
+    def size_here(self) -> int:
+        """The number of processes on this machine: torchrun says it where there are several."""
+        if "TORCHELASTIC_RUN_ID" not in os.environ:
+            return self.size
+        return int(os.environ["LOCAL_WORLD_SIZE"])
 
     @contextmanager
     def _connected(self) -> Iterator[None]:
@@ -157,11 +186,21 @@ class Ranks(Group):
         return sum_over_processes(value) if self.shares_step else value
 
     @contextmanager
+    def count_norm_rows(self, model: nn.Module) -> Iterator[None]:
+        """Count them, since running statistics are weighed by them."""
+        self._norm_rows = NormRows(model)
+        try:
+            with self._norm_rows.counting():
+                yield
+        finally:
+            self._norm_rows = None
+
+    @contextmanager
     def synchronise(self, model: nn.Module, kind: Callable[[Rows], object]) -> Iterator[None]:
         """Compute the statistics of all processes."""
         self._kind = kind
         try:
-            with synchronised(model, self):
+            with synchronised(model, self), self.count_norm_rows(model):
                 yield
         except RuntimeError as error:
             if CONNECTION.search(str(error)):  # within a layer, or its backward pass
@@ -173,24 +212,60 @@ class Ranks(Group):
     def add_up(
         self, model: nn.Module, loss: Tensor, penalties: list[Tensor], batches: Sequence[Rows]
     ) -> Tensor:
-        """Add up; running statistics of batch norm become their mean, weighed by rows."""
+        """Add up; running statistics of batch norm become their mean, weighed by rows.
+
+        The rows are those that the norm has seen in each process.
+
+        Raises:
+            RuntimeError: Nothing has counted the rows that batch norms see.
+        """
+        if self._norm_rows is None:
+            raise RuntimeError("add_up outside of count_norm_rows and synchronise")
         trainable = [each for each in model.parameters() if each.requires_grad]
         self._complete_gradients(trainable, loss.device)
         penalty = torch.zeros((), device=loss.device)
         for each in penalties:
             penalty += each
         shares = divide_step(batches, self.size, self._kind)
-        counts = [sum(map(len, each)) for each in shares]
-        statistics, counters = list_statistics(model)
-        for each in statistics:
-            each.mul_(counts[self.rank] / sum(counts))
+        statistics = self._weigh_statistics(self._norm_rows, sum(map(len, shares[self.rank])))
         gradients = [each.grad for each in trainable if each.grad is not None]
         self._sum([*gradients, *statistics, loss, penalty])
-        if not all(len(rows) for rows in shares[-1]):  # a process has not seen every batch
-            for each in counters:
-                self._from_first(each)
+        self._norm_rows.start_step()
         penalties[:] = [penalty] if penalties else []
         return loss
+
+    @torch.no_grad()
+    def _weigh_statistics(self, seen: NormRows, usual: int) -> list[Tensor]:
+        """Weigh running statistics by the rows that each process has seen; return those to sum.
+
+        Those that no process has changed are left out: they stay as they are. Counts of batches
+        become the largest of all processes.
+
+        Args:
+            seen: The rows of each norm.
+            usual: Rows that this process has taken.
+        """
+        if not seen.norms:
+            return []
+        own = seen.list_seen(usual)
+        total = torch.tensor(own)
+        with self._connected():
+            dist.all_reduce(total)
+        statistics, counters = [], []
+        for norm, rows, of in zip(seen.norms, own, total.tolist(), strict=True):
+            if not of:
+                continue
+            for each in list_statistics(norm):
+                statistics.append(each.mul_(rows / of))
+            if norm.num_batches_tracked is not None:
+                counters.append(norm.num_batches_tracked)
+        if counters:
+            most = torch.stack(counters)
+            with self._connected():
+                dist.all_reduce(most, op=dist.ReduceOp.MAX)
+            for each, number in zip(counters, most, strict=True):
+                each.copy_(number)
+        return statistics
 
     @torch.no_grad()
     def _complete_gradients(self, trainable: Sequence[nn.Parameter], device: torch.device) -> None:
@@ -212,10 +287,6 @@ class Ranks(Group):
             parts = torch.split(flat, [each.numel() for each in bucket])
             for each, part in zip(bucket, parts, strict=True):
                 each.copy_(part.view(each.shape))
-
-    def _from_first(self, tensor: Tensor) -> None:
-        with self._connected():
-            dist.broadcast(tensor, src=0)
 
     def agree(self, reason: int | None) -> int | None:
         """Return the largest number of all processes."""

@@ -39,12 +39,21 @@ def divide_step(
         batches: The batches.
         size: The number of processes.
         kind: What a share has, such as its modalities, where all processes need shares of one kind
-            since they compute each layer together. Where they are not, the first takes all rows.
+            since they compute each layer together; None for rows that no others can be computed
+            with. Where they are not of one kind, the first takes all rows.
     """
     divided = [divide_rows(rows, size) for rows in batches]
-    if kind is not None and any(
-        not all(len(share) for share in shares) or len({kind(share) for share in shares}) > 1
-        for shares in divided
+    if kind is not None and not all(
+        _are_of_one_kind([rows, *shares], kind)
+        for rows, shares in zip(batches, divided, strict=True)
     ):
         divided = [[rows, *[rows[:0]] * (size - 1)] for rows in batches]
     return [[shares[rank] for shares in divided] for rank in range(size)]
+
+
+def _are_of_one_kind(parts: Sequence[Rows], kind: Callable[[Rows], object]) -> bool:
+    """Return whether a batch and its shares have rows, and all are of one kind."""
+    if not all(map(len, parts)):
+        return False
+    kinds = {kind(rows) for rows in parts}
+    return len(kinds) == 1 and None not in kinds

@@ -22,6 +22,8 @@ from torch.utils.data import DataLoader
 
 from mmx.errors import DataError
 from mmx.modalities import Batch, Column, Features, Modality, Spec, Stored
+from mmx.modalities.row_groups import group_by_length
+from mmx.processes import current_group
 from mmx.training.frozen_features import STREAMED_BYTES, FeatureTable, plan_batches
 
 Rows = npt.NDArray[np.int64]
@@ -153,9 +155,24 @@ class Data:
         """Return which of the rows have a modality."""
         return self.views[name].column.present[rows]
 
-    def find_inputs(self, rows: Rows) -> frozenset[str]:
-        """Return the modalities that any of the rows have."""
-        return frozenset(name for name in self.views if self.present(name, rows).any())
+    def find_kind(self, rows: Rows) -> frozenset[str] | None:
+        """Return the modalities that the rows have; None where one is not encoded as one batch.
+
+        A single row is encoded without batch statistics, and rows of very different lengths in
+        groups. Lengths of rows that are not kept decoded are not known: the model refuses groups.
+        """
+        counts = {name: int(self.present(name, rows).sum()) for name in self.views}
+        if 1 in counts.values() or any(self._divides(name, rows) for name in self._lengths):
+            return None
+        return frozenset(name for name, count in counts.items() if count)
+
+    def _divides(self, name: str, rows: Rows) -> bool:
+        """Return whether the rows of a modality that is kept decoded are encoded in groups."""
+        if name not in self.views or name in self._features or name in self._fronts:
+            return False
+        lengths = torch.from_numpy(self._lengths[name][self._place[rows]])
+        shape = torch.empty(()).expand(len(rows), int(lengths.max()))  # no memory of that size
+        return group_by_length(shape, lengths) is not None
 
     def find_complete(self, rows: Rows) -> Rows:
         """Return the rows that have every modality."""
@@ -390,11 +407,15 @@ def _fits(views: Mapping[str, View], device: torch.device) -> bool:
 
 
 def count_free_bytes(device: torch.device) -> float:
-    """Return how many bytes resident data may take on the device."""
+    """Return how many bytes resident data may take on the device.
+
+    The processes of a run divide the memory of a machine; each has a GPU of its own.
+    """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free * CUDA_PART
     try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * CPU_PART
+        part = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * CPU_PART
     except (ValueError, OSError, AttributeError):  # not on this system, such as macOS
-        return 2e9
+        part = 2e9
+    return part / current_group().size_here

@@ -6,7 +6,7 @@ Shape legend: ``B`` batch, ``C`` outputs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -58,10 +58,11 @@ class BatchLoss:
         return permute(rows, seed, draws, "order", epoch)
 
     def share_norms(self, *, over_processes: bool) -> AbstractContextManager[None]:
-        """Return a block in which batch norms see all rows of a batch, if they are to."""
+        """Return the block of all steps, in which batch norms see all rows of a batch if asked."""
+        group = current_group()
         if not over_processes:
-            return nullcontext()
-        return current_group().synchronise(self.model, self.data.find_inputs)
+            return group.count_norm_rows(self.model)
+        return group.synchronise(self.model, self.data.find_kind)
 
     def find_step_rows(self, batches: Sequence[Rows]) -> StepRows | None:
         """Return the rows of a step; None if it is one batch, which needs no other rows."""

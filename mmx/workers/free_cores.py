@@ -30,33 +30,43 @@ class CoreTimes:
         idle: For how long the cores that this process may use have had nothing to do.
         own: For how long this process has computed.
         group: For how long its control group has, which a quota may bound; None where unknown.
+        told: What the system accounts for, idle or not: in the mean of the cores as much as has
+            passed.
     """
 
     moment: float
     idle: float
     own: float
     group: float | None
+    told: float
 
     @classmethod
     def read(cls) -> Self | None:
         """Return the times of this moment; None on a system that does not tell."""
-        idle = _read_idle_seconds()
-        if idle is None:
+        told = _read_core_seconds()
+        if told is None:
             return None
-        return cls(time.perf_counter(), idle, time.process_time(), read_used_seconds())
+        idle, mean = told
+        return cls(time.perf_counter(), idle, time.process_time(), read_used_seconds(), mean)
 
 
-def _read_idle_seconds() -> float | None:
-    """Return for how long this process's cores were idle since the system started."""
+def _read_core_seconds() -> tuple[float, float] | None:
+    """Return for how long this process's cores were idle since the system started, and the mean.
+
+    The mean over cores of all that is told. None where the system does not tell: sandboxes have a
+    file of zeros.
+    """
     if not hasattr(os, "sched_getaffinity"):
         return None
     mine = {f"cpu{number}" for number in os.sched_getaffinity(0)}
     try:
         lines = [line.split() for line in _STAT.read_text().splitlines()]
-        ticks = sum(int(n) for name, *t in lines if name in mine for n in t[IDLE : WAITING + 1])
+        cores = [[int(n) for n in ticks] for name, *ticks in lines if name in mine]
     except (OSError, ValueError):
         return None
-    return ticks / os.sysconf("SC_CLK_TCK")
+    idle, told = sum(sum(each[IDLE : WAITING + 1]) for each in cores), sum(map(sum, cores))
+    second = os.sysconf("SC_CLK_TCK")
+    return (idle / second, told / second / len(cores)) if idle else None
 
 
 def measure_free_cores(since: CoreTimes | None) -> float | None:
@@ -72,6 +82,8 @@ def measure_free_cores(since: CoreTimes | None) -> float | None:
     if now is None:
         return None
     elapsed, own = now.moment - since.moment, now.own - since.own
+    if now.told - since.told < elapsed / 2:  # the times stand still, as in some sandboxes
+        return None
     free = (now.idle - since.idle + own) / elapsed
     cores = count_cores()
     if now.group is not None and since.group is not None:

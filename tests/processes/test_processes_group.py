@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mmx.errors import ProcessError
+from mmx.processes.batch_norm import NormRows
 from mmx.processes.group import Group, Ranks
 from mmx.processes.shares import divide_rows
 from mmx.ranks.connection import connect_in
@@ -41,7 +43,28 @@ def inputs(rows: np.ndarray[Any, Any]) -> Tensor:
     return torch.randn(10, 3)[torch.from_numpy(rows)]
 
 
-def take_step(group: Group, model: Model, batches: list[Any] = BATCHES) -> dict[str, Any]:
+class Parts(nn.Module):
+    """A norm for each set of rows that have its modality, used where a batch has two or more."""
+
+    HAVE: ClassVar = {"both": [0, 1, 2, 3, 8, 9], "first": [0, 1, 2, 8], "none": [0, 8]}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norms = nn.ModuleDict({name: nn.BatchNorm1d(3) for name in self.HAVE})
+        for norm in self.norms.values():
+            norm.running_mean += torch.tensor([0.1, 0.2, 0.7])
+
+    def forward(self, x: Tensor, rows: np.ndarray[Any, Any]) -> Tensor:
+        found = 0 * x
+        for name, norm in self.norms.items():
+            here = np.isin(rows, self.HAVE[name])
+            norm.train(bool(here.sum() > 1))
+            if here.any():
+                found[here] = found[here] + norm(x[here])
+        return found
+
+
+def take_step(group: Group, model: nn.Module, batches: list[Any] = BATCHES) -> dict[str, Any]:
     loss = torch.zeros(())
     penalties = []
     for rows in group.share(batches):
@@ -62,10 +85,16 @@ def find_all(group: Group) -> dict[str, Any]:
     """Do everything that processes do together; return what came out."""
     found: dict[str, Any] = {}
     plain, whole = Model(), Model()
-    found["eval"] = take_step(group, plain.eval())
-    model = Model().train()
-    found["train"] = take_step(group, model)
+    with group.count_norm_rows(plain):
+        found["eval"] = take_step(group, plain.eval())
+    model, parts = Model().train(), Parts()
+    with group.count_norm_rows(model):
+        found["train"] = take_step(group, model)
     found["buffers"] = dict(model.named_buffers())
+    with group.count_norm_rows(parts):
+        for _ in range(2):
+            take_step(group, parts, [np.arange(10)])
+    found["parts"] = dict(parts.named_buffers())
     with group.synchronise(whole.train(), lambda rows: "one kind"):
         found["synchronised"] = take_step(group, whole, EVEN)
         whole.zero_grad()
@@ -123,7 +152,7 @@ def test_both_have_the_same(found):
     for key in ("eval", "train", "synchronised", "uneven"):
         torch.testing.assert_close(one[key]["gradients"], other[key]["gradients"], rtol=0, atol=0)
         assert torch.equal(one[key]["loss"], other[key]["loss"])
-    for key in ("buffers", "synchronised buffers"):
+    for key in ("buffers", "synchronised buffers", "parts"):
         torch.testing.assert_close(one[key], other[key], rtol=0, atol=0)
 
 
@@ -150,6 +179,49 @@ def test_running_statistics_are_the_mean_weighed_by_rows(found):
         sums.append(norm.running_var * counts[rank] / 10)
     torch.testing.assert_close(found[0]["buffers"]["norm.running_var"], sum(sums))
     assert found[1]["buffers"]["norm.num_batches_tracked"] == 2  # of the first, which had rows
+
+
+def test_statistics_are_weighed_by_the_rows_that_a_norm_has_seen(found):
+    shares, alone = np.split(np.arange(10), 2), Parts()
+    start = dict(Parts().named_buffers())
+    for name, seen in (("both", [4, 2]), ("first", [3, 0])):
+        norm = alone.norms[name]
+        expected = []
+        for share, count in zip(shares, seen, strict=True):
+            rows = share[np.isin(share, Parts.HAVE[name])]
+            own = copy.deepcopy(norm)
+            for _ in range(2 if count else 0):
+                own(inputs(rows))
+            expected.append(own.running_mean * count / sum(seen))
+        torch.testing.assert_close(found[0]["parts"][f"norms.{name}.running_mean"], sum(expected))
+    assert [int(found[1]["parts"][f"norms.{each}.num_batches_tracked"]) for each in Parts.HAVE] == [
+        2,
+        2,
+        0,
+    ]
+    for name in ("running_mean", "running_var"):  # not rounded either
+        assert torch.equal(found[1]["parts"][f"norms.none.{name}"], start[f"norms.none.{name}"])
+
+
+def test_compiled_norms_are_weighed_by_the_rows_of_the_step():
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.BatchNorm1d(3).eval())
+    seen = NormRows(model)
+    with seen.counting():
+        model(torch.randn(4, 3))
+        model(torch.randn(5, 3))
+        assert seen.list_seen(11) == [9, 0]
+        seen.start_step()
+        assert seen.list_seen(11) == [0, 0]
+        torch.compile(model, backend="eager")(torch.randn(4, 3))
+        assert seen.list_seen(11) == [11, 0]
+    seen.start_step()
+    model(torch.randn(4, 3))
+    assert not seen._seen  # it no longer counts
+
+
+def test_a_step_is_not_added_up_where_nothing_counts_rows():
+    with pytest.raises(RuntimeError, match="add_up outside of"):
+        Ranks(0, 2, lambda error: error).add_up(Model(), torch.zeros(()), [], BATCHES)
 
 
 def test_they_agree_gather_in_order_and_make_together(found, alone):

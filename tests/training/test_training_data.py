@@ -19,12 +19,13 @@ from mmx.encoders.tabular.mlp import Mlp
 from mmx.encoders.text.embedding_mean import EmbeddingMean
 from mmx.errors import DataError
 from mmx.fusion.transformer import Transformer
-from mmx.modalities import Batch, Features, Stored
+from mmx.modalities import Batch, Features, Stored, row_groups
 from mmx.modalities.audio import Audio, AudioColumn
 from mmx.modalities.image import Image, ImageColumn
 from mmx.modalities.tabular import Tabular, TabularColumn
 from mmx.modalities.text import TextColumn, Tokens
 from mmx.model import MultimodalModel
+from mmx.processes.group import Ranks, joined
 from mmx.stages import extract_features
 from mmx.training import data as module
 from mmx.training.data import Data, View, _Decoding, split_rows
@@ -185,6 +186,42 @@ def test_on_a_gpu_half_of_the_free_memory_may_be_taken(
 
 def test_free_memory_is_a_part_of_what_there_is() -> None:
     assert 1e6 < module.count_free_bytes(torch.device("cpu")) < 1e15
+
+
+def test_processes_of_a_machine_divide_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.os, "sysconf", lambda name: 1000)
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    cpu = torch.device("cpu")
+    alone = module.count_free_bytes(cpu)
+    assert alone == 1000 * 1000 * module.CPU_PART
+    with joined(Ranks(0, 4, lambda error: error)):
+        assert module.count_free_bytes(cpu) == alone / 4
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+        assert module.count_free_bytes(cpu) == alone / 2
+
+
+def test_rows_are_of_one_kind_with_the_same_modalities_each_in_several(make: Make) -> None:
+    data = make(resident=True)
+    # Rows 1, 5, 9, 13 lack pictures; 2, 7, 12 sounds; 3, 9, 15 texts; 4, 11, 18 cells.
+    everything = frozenset({"image", "audio", "text", "tabular"})
+    assert data.find_kind(np.array([6, 8, 10])) == everything
+    assert data.find_kind(np.array([6, 8, 9])) == everything
+    assert data.find_kind(np.array([1, 5, 13])) == everything - {"image"}
+    assert data.find_kind(np.array([6, 5])) is None  # a picture in one row
+
+
+def test_rows_that_are_encoded_in_groups_are_of_no_kind(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = make(resident=True)
+    data.decode()
+    rows = np.array([6, 8, 10])
+    assert data.find_kind(rows) is not None
+    monkeypatch.setattr(row_groups, "WASTE", 1)
+    assert data.find_kind(rows) is not None
+    monkeypatch.setattr(row_groups, "MUCH_LONGER", 1)
+    assert data.find_kind(rows) is None
 
 
 def test_the_test_split_is_locked_until_it_is_unlocked(make: Make) -> None:

@@ -36,12 +36,25 @@ def test_idle_seconds_are_those_of_the_cores_that_may_be_used(tmp_path: Path, mo
     found = CoreTimes.read()
     assert found is not None
     assert found.idle == 4.0  # 250 + 50 + 100 hundredths
+    assert found.told == (327 + 100) / 2 / 100  # the mean of both
 
 
 def test_a_system_that_does_not_tell_changes_nothing(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(free_cores, "_STAT", tmp_path / "none")
     assert CoreTimes.read() is None
     assert take_free_threads(None, None) == ""
+    assert torch.get_num_threads() == 2
+
+
+def test_a_file_of_zeros_tells_nothing(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "stat").write_text("cpu 0 0 0 0 0\ncpu0 0 0 0 0 0\ncpu2 0 0 0 0 0\n")
+    monkeypatch.setattr(free_cores, "_STAT", tmp_path / "stat")
+    assert CoreTimes.read() is None
+
+
+def test_times_that_stand_still_change_nothing(monkeypatch) -> None:
+    now_is(monkeypatch, CoreTimes(10.0, 7.0, 9.0, None, 20.0))
+    assert take_free_threads(None, CoreTimes(0.0, 7.0, 0.0, None, 20.0)) == ""
     assert torch.get_num_threads() == 2
 
 
@@ -58,8 +71,9 @@ def test_a_system_that_does_not_tell_changes_nothing(tmp_path: Path, monkeypatch
 def test_free_is_what_is_idle_and_what_this_process_has(
     monkeypatch, idle, own, group, free
 ) -> None:
-    since = CoreTimes(0.0, 100.0, 1.0, None if group is None else 7.0)
-    now = CoreTimes(10.0, 100.0 + idle, 1.0 + own, None if group is None else 7.0 + group)
+    since = CoreTimes(0.0, 100.0, 1.0, None if group is None else 7.0, 0.0)
+    used = None if group is None else 7.0 + group
+    now = CoreTimes(10.0, 100.0 + idle, 1.0 + own, used, 10.0)
     now_is(monkeypatch, now)
     assert measure_free_cores(since) == pytest.approx(free)
 
@@ -76,8 +90,8 @@ def test_threads_for_free_cores(usual, free, threads) -> None:
 
 
 def test_one_thread_where_another_program_has_a_core(monkeypatch) -> None:
-    since = CoreTimes(0.0, 0.0, 0.0, None)
-    now_is(monkeypatch, CoreTimes(10.0, 0.0, 9.0, None))
+    since = CoreTimes(0.0, 0.0, 0.0, None, 0.0)
+    now_is(monkeypatch, CoreTimes(10.0, 0.0, 9.0, None, 10.0))
     note = take_free_threads(None, since)
     assert torch.get_num_threads() == 1
     assert "0.9 of 2 cores" in note
@@ -87,8 +101,9 @@ def test_one_thread_where_another_program_has_a_core(monkeypatch) -> None:
 
 @pytest.mark.parametrize("given", ["config", "environment", "idle"])
 def test_the_usual_threads_where_they_are_given_or_free(monkeypatch, given) -> None:
-    now_is(monkeypatch, CoreTimes(10.0, 10.0 if given == "idle" else 0.0, 9.0, None))
+    now_is(monkeypatch, CoreTimes(10.0, 10.0 if given == "idle" else 0.0, 9.0, None, 10.0))
     if given == "environment":
         monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert take_free_threads(2 if given == "config" else None, CoreTimes(0.0, 0.0, 0.0, None)) == ""
+    since = CoreTimes(0.0, 0.0, 0.0, None, 0.0)
+    assert take_free_threads(2 if given == "config" else None, since) == ""
     assert torch.get_num_threads() == 2
