@@ -15,7 +15,10 @@ from mmx.config.locate import find_default_option
 from mmx.config.option_files import chooses, reads_own_data
 
 SOURCE, EXPERIMENT = "source", "experiment"
-WITHOUT_SOURCE = "source=none"
+NO_SOURCE = "none"
+WITHOUT_SOURCE = f"{SOURCE}={NO_SOURCE}"
+OWN_DATA = "the target reads data of your own"
+"""When nothing is transferred unasked, in words."""
 
 
 def takes_source_unasked(composed: Composed, extra: Sequence[Path] = ()) -> bool:

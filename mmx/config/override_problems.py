@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import Override
 from mmx.config.clashes import find_chosen_clashes, find_clash
 from mmx.config.compose import COMPOSE_ERRORS, ChosenOptions, compose_options
 from mmx.config.composed import Composed
-from mmx.config.default_source import WITHOUT_SOURCE, takes_source_unasked
+from mmx.config.default_source import OWN_DATA, SOURCE, WITHOUT_SOURCE, takes_source_unasked
 from mmx.config.hydra_node import is_hydra_key
 from mmx.config.keys import find_nearest_key, get_node, has_key, list_keys, list_siblings
 from mmx.config.locate import (
@@ -73,9 +73,10 @@ def check_overrides(
             setting.append((override, text))
     places = [*(path.resolve() for path in extra), *list_part_directories()]
     chosen = _choose(tuple(choosing), tuple(places))
+    unasked = WITHOUT_SOURCE in {*chosen.texts} - {*choosing}
     usable: list[tuple[Override, str]] = []
     for override, text in setting:
-        problem = _key_problem(_Setting(override, text, chosen.composed, known, extra))
+        problem = _key_problem(_Setting(override, text, chosen.composed, known, extra, unasked))
         problems.append(problem)
         usable.extend([] if problem else [(override, text)])
     composed, stray = _drop_stray_experiment(_set_keys(chosen, usable))
@@ -207,6 +208,7 @@ class _Setting:
         base: The config before any key is set.
         groups: All config groups.
         extra: The user's config directories.
+        without_source: Whether there is no source since none was chosen.
     """
 
     override: Override
@@ -214,6 +216,7 @@ class _Setting:
     base: Composed
     groups: Sequence[str]
     extra: Sequence[Path]
+    without_source: bool = False
 
     @property
     def key(self) -> str:
@@ -340,13 +343,17 @@ def _refuse_key_of_another_option(setting: _Setting) -> Problem | None:
     own = [name for name in node or {} if name != "_target_"]
     others = f" but {', '.join(own)}" if 0 < len(own) <= SHOWN_KEYS else ""
     chosen = f"{group}={base.choices.get(group)}"
-    reason = f"has no key {last}{others}" if node else "has no keys, so choose another first"
+    said = f"{chosen} has no key {last}{others}"
+    if not node:
+        said = f"{chosen} has no keys, so choose another first"
+    if group == SOURCE and setting.without_source:
+        said = f"no source is chosen unasked where {OWN_DATA}, so choose one first"
     choice = f"{group}={_choose_option(group, fitting)}"
     accepted = None
     if near:
         accepted = f"{parent}.{near} under {group}={', '.join(fitting)}"
         choice = f"{choice} {parent}.{near}={setting.value}"
-    return Problem(setting.text, f"{chosen} {reason}", accepted=accepted, type_this=choice)
+    return Problem(setting.text, said, accepted=accepted, type_this=choice)
 
 
 def _choose_option(group: str, fitting: Sequence[str]) -> str:

@@ -192,7 +192,9 @@ def _describe_values(value: Any, hint: Any, choices: Mapping[str, str]) -> str:
     if choices:
         return f"one of {', '.join(choices)}, or a list of several"
     if hint is not None:
-        return describe_hint(hint)
+        words = describe_hint(hint)
+        # null in a file may stand for a value that mmx finds before its code reads the key.
+        return words if value is not None or hint is Any or "null" in words else f"{words} or null"
     if isinstance(value, list):
         return "a list of nodes, each with _target_ and its keys"
     return "keys of its own" if isinstance(value, dict) else "a value"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from mmx.config.default_source import NO_SOURCE, OWN_DATA, SOURCE
 from mmx.config.locate import ALIASES, find_default_option, find_options
 from mmx.reference.docstrings import split_paragraphs
 from mmx.reference.entries import Key, Option, list_group
@@ -67,7 +68,8 @@ def _write_group(group: str) -> str:
     default, own = find_default_option(group), list_own_options(group)
     lines = [f"# {group}=", ""]
     if default is not None:
-        lines += [f"The default is `{group}={default}`.", ""]
+        other = f", and `{NO_SOURCE}` where {OWN_DATA}" if group == SOURCE else ""
+        lines += [f"The default is `{group}={default}`{other}.", ""]
     if group in ALIASES and len(own) < len(find_options(group)):
         other = "target" if group == "source" else ALIASES[group]
         lines += [f"It also takes [the options of `{other}=`](../{other}/index.md).", ""]

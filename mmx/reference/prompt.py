@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import shlex
 import textwrap
 from collections.abc import Iterator, Mapping
 
+from mmx.config.default_source import NO_SOURCE, OWN_DATA, SOURCE
 from mmx.config.locate import ALIASES, find_default_option
 from mmx.printable import printable
 from mmx.reference.docstrings import split_paragraphs
@@ -58,8 +60,9 @@ def _write_option(option: Option) -> Iterator[Line]:
 def _example(option: Option) -> str:
     """Return a command with the option and one of its keys."""
     key = next((key for key in option.keys if key.default and " " not in key.default), None)
-    setting = f" {key.path}={key.default}" if key is not None else ""
-    return f"mmx train {option.typed}{setting}"
+    settings = [f"{key.path}={key.default}"] if key is not None else []
+    # A file of somebody else may have any text as a name or as a default.
+    return shlex.join(["mmx", "train", option.typed, *settings])
 
 
 def _write_group(group: str, reference: Reference) -> Iterator[Line]:
@@ -71,13 +74,23 @@ def _write_group(group: str, reference: Reference) -> Iterator[Line]:
         {f"{name}{' *' if name == default else ''}": text for name, text in options.items()}
     )
     yield PLAIN, PLAIN
-    notes = ["* is the default, unless an experiment says otherwise."] if default else []
+    notes = [f"* is the default, {_describe_exception(group)}."] if default else []
     if group in ALIASES:
         notes.append(f"The keys of an option are typed as {group.replace('/', '.')}.<key>.")
     first = default or next(iter(options), "")
-    notes.append(f"mmx help {group}={first} explains an option and its keys.")
+    notes.append(f"{_type_help(f'{group}={first}')} explains an option and its keys.")
     for note in notes:
         yield from _wrap(note, style=QUIET)
+
+
+def _describe_exception(group: str) -> str:
+    """Return where the default of a group is another."""
+    own = f"{NO_SOURCE} where {OWN_DATA}, " if group == SOURCE else ""
+    return f"{own}unless an experiment says otherwise"
+
+
+def _type_help(word: str) -> str:
+    return shlex.join(["mmx", "help", word])
 
 
 def _write_keys(topic: KeysTopic) -> Iterator[Line]:
@@ -93,10 +106,10 @@ def _write_keys(topic: KeysTopic) -> Iterator[Line]:
 
 
 def _write_list(topic: ListTopic) -> Iterator[Line]:
-    yield f"{topic.word} is the name of several:", HEAD
+    yield f"{topic.word} {topic.says}:", HEAD
     yield from _write_table(dict(topic.found))
     yield PLAIN, PLAIN
-    yield f"mmx help {topic.found[0][0]} explains the first of them.", QUIET
+    yield f"{_type_help(topic.found[0][0])} explains the first of them.", QUIET
 
 
 def _write_key(key: Key, *, indent: int, full: bool = False) -> Iterator[Line]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,10 +47,12 @@ class ListTopic:
     Attributes:
         word: What was typed.
         found: What to type for each, with its headline.
+        says: What the word is of them.
     """
 
     word: str
     found: tuple[tuple[str, str], ...]
+    says: str = "is the name of several"
 
 
 Topic = GroupTopic | KeysTopic | ListTopic | Option
@@ -82,7 +85,9 @@ class Reference:
         name = self._spell(name)
         if name in self.groups:
             return self._find_option(name, value, word) if value else GroupTopic(name)
-        found = self._find_keys(name) or (None if equals else self._find_by_name(name))
+        found: Topic | None = self._find_keys(name)
+        if found is None and not equals:
+            found = self._find_groups_below(name) or self._find_by_name(name)
         if found is None:
             raise self._nothing(name, value)
         return found
@@ -99,8 +104,14 @@ class Reference:
         near = closest(value, options)
         raise UsageError(
             f"{word}: {group} has no option {value}; it has {', '.join(options)}",
-            tip=f"mmx help {group}={near}" if near else f"mmx help {group}",
+            tip=shlex.join(["mmx", "help", f"{group}={near}" if near else group]),
         )
+
+    def _find_groups_below(self, name: str) -> ListTopic | None:
+        """Return the groups of ``encoder``, which has one for each modality."""
+        below = [group for group in self.groups if group.startswith(f"{name}/")]
+        found = [(group, ", ".join(find_options(group, self.extra))) for group in below]
+        return ListTopic(name, tuple(found), "has these groups") if found else None
 
     def _find_keys(self, path: str) -> KeysTopic | None:
         """Return the keys at a path, or below it: ``trainer``, ``target.image``."""
@@ -182,7 +193,7 @@ class Reference:
             near = f"{near}={value}" if value in find_options(near, self.extra) else near
         return UsageError(
             f"there is no verb, group, option or key {name!r}",
-            tip=f"mmx help {near}" if near else "mmx train --help lists them all",
+            tip=shlex.join(["mmx", "help", near]) if near else "mmx train --help lists them all",
         )
 
 

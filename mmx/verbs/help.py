@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
         if number:
             print()
         if word in find_verbs():
-            _explain_verb(word)
+            _explain_verb(word, line.config_dirs)
             if word not in ROOT_KEYS:
                 continue
             print(f"\n{word} is a key too:\n")
@@ -67,10 +67,10 @@ def _split(words: Sequence[str]) -> list[str]:
     return found
 
 
-def _explain_verb(name: str) -> None:
+def _explain_verb(name: str, extra: Sequence[Path]) -> None:
     """Print the help of a verb."""
     if name == "train":
-        print(train_help.page([]), end="")
+        print(train_help.page([f"--config-dir={folder}" for folder in extra]), end="")
         return
     try:
         importlib.import_module(find_verbs()[name].module).main(["--help"])

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from mmx.config.clashes import describe_namesakes
 from mmx.config.launch import show_config
 from mmx.errors import ConfigError, Problem, UsageError
 from mmx.experiment.budget import find_end, read_budget
@@ -69,6 +70,8 @@ def run_line(
     line = take_processes(expand(line))
     refuse_jobs_of_one_run(line)
     where, jobs = check_line(line, allowed)
+    for text in list_notes(jobs, line.config_dirs):
+        Console(stderr=True).print(f"note: {text}", highlight=False, soft_wrap=True)
     where = place or where
     until = find_end(find_budget(jobs))
     if line.dry_run:
@@ -90,6 +93,11 @@ def run_line(
         Console(stderr=True).print(f"note: {note}", highlight=False, soft_wrap=True)
     directory, outcome = start_run(job.composed, job.experiment, None, where, argv, until=until)
     return conclude(directory, outcome, argv)
+
+
+def list_notes(found: Sequence[Job], extra: Sequence[Path]) -> list[str]:
+    """Return what is to be known of the options of a command line, each note once."""
+    return [*{note: None for job in found for note in describe_namesakes(job.composed, extra)}]
 
 
 def find_budget(found: Sequence[Job]) -> str | float | None:

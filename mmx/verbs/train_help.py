@@ -13,6 +13,7 @@ from mmx.config.locate import (
     read_headline,
 )
 from mmx.config.part_packages import find_package_of
+from mmx.printable import one_line
 
 HEAD = """\
 mmx train [flags] [group=option ...] [key=value ...]
@@ -43,9 +44,10 @@ def page(words: Sequence[str]) -> str:
             continue
         if not found:
             continue
-        lines.append(f"{group}=")
-        width = max(len(name) for name in found)
-        lines.extend(f"  {name:{width}s}  {_describe(path)}" for name, path in found.items())
+        lines.append(f"{one_line(group)}=")  # names of files, which may be anybody's
+        shown = {one_line(name): path for name, path in found.items()}
+        width = max(len(name) for name in shown)
+        lines.extend(f"  {name:{width}s}  {_describe(path)}" for name, path in shown.items())
         lines.append("")
     lines.append("keys, with their defaults:")
     root = (builtin_directory() / "config.yaml").read_text(encoding="utf-8")
@@ -61,4 +63,5 @@ def page(words: Sequence[str]) -> str:
 def _describe(path: Path) -> str:
     """Return the line of an option, with the installed package that it comes from."""
     package = find_package_of(path)
-    return read_headline(path) + (f" [{package}, --allow {package.package}]" if package else "")
+    added = f" [{package}, --allow {package.package}]" if package else ""
+    return one_line(read_headline(path) + added)

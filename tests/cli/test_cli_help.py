@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from catalogue import options, root_keys, starting
+from catalogue import GROUPS, options, root_keys, starting
 
 from mmx.cli import main
 from mmx.verbs import find_verbs
@@ -49,6 +49,42 @@ def test_verbs_that_are_keys_too(capsys):
 def test_a_misspelt_word(capsys):
     assert main(["help", "transfer=paramter"]) == 2
     assert "mmx help transfer=parameter" in capsys.readouterr().err
+
+
+def test_the_help_of_train_has_the_options_of_a_folder(capsys, tmp_path):
+    (tmp_path / "fusion").mkdir()
+    (tmp_path / "fusion" / "mine.yaml").write_text("# of my own\nwidth: 3\n")
+    said = help_of(capsys, "train", "--config-dir", str(tmp_path))
+    assert "of my own" in said
+
+
+def test_names_of_files_are_shown_by_number(capsys, tmp_path):
+    for folder in ("fusion", "odd\x1b[2J"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a\x1b[31m\nb.yaml").write_text("# red\nwidth: 3\n")
+    flags = ("--config-dir", str(tmp_path))
+    assert main(["train", "--help", *flags]) == 0
+    page = capsys.readouterr().out
+    for said in (page, help_of(capsys, "fusion", *flags)):
+        assert "\x1b" not in said
+        assert r"a\x1b[31m" in said
+    assert r"odd\x1b[2J=" in page
+    assert r"a\x1b[31m\nb  red" in page
+
+
+def test_the_groups_of_a_word(capsys):
+    said = help_of(capsys, "encoder")
+    groups = [group for group in GROUPS if group.startswith("encoder/")]
+    assert len(groups) == 7
+    for group in groups:
+        assert f"  {group}  " in said
+        assert all(name in said for name in options(group))
+
+
+def test_what_the_folder_of_data_takes(capsys):
+    said = help_of(capsys, "data_dir")
+    assert "data_dir=null" in said
+    assert "takes text or null" in said
 
 
 def test_completion():

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from refusals import Refusal, check_refusals
+from refusals import check_notes
 
 from mmx.config import compose
+from mmx.config.clashes import find_clash
 from mmx.config.locate import builtin_directory
 from mmx.config.part_packages import find_part_packages
 from mmx.errors import Problem
@@ -141,26 +142,35 @@ def test_a_package_without_its_folder_is_named(install: Install, mmx: Callable[.
     assert mmx("train", "--cfg", "job", "fusion=gated").code == 0
 
 
-def test_no_name_of_mmx_is_taken_away(
-    install: Install, refuse: Callable[..., Any], mmx: Callable[..., Any]
-) -> None:
-    site = install("part_one", offer("part_one", "concat"))
+def test_no_name_of_mmx_is_taken_away(install: Install, mmx: Callable[..., Any]) -> None:
+    none = {"configs/source/none.yaml": "# mine\nlost: true\n"}
+    site = install("part_one", {**offer("part_one", "concat"), **none})
     folder = site / "part_one" / "configs"
-    typed = f"--config-dir {folder} fusion=concat"
-    check_refusals(
-        refuse(*LINE, "fusion=concat"),
-        [
-            Refusal(
-                "fusion=concat",
-                ("mmx", "part-one 1.0"),
-                type_this=f"{typed}   (that of part-one 1.0; for another, pip uninstall part-one)",
-            )
-        ],
+    found = mmx(*LINE, "--dry-run", "fusion=concat")
+    assert found.code == 0
+    notes = sorted(line for line in found.err.splitlines() if line.startswith("note:"))
+    check_notes(
+        notes,
+        ("fusion=concat", "mmx", "part-one 1.0", typed := f"--config-dir {folder} fusion=concat"),
+        ("source=none", "mmx", "part-one 1.0", f"--config-dir {folder} source=none"),
     )
+    own = mmx(*LINE, "--cfg", "job", "fusion=concat").out
+    assert "_target_: mmx.fusion.concat.Concat" in own
+    assert "lost" not in own
     found = mmx("train", "--cfg", "job", *shlex.split(typed))
     assert "_target_: part_one.fusions.Mine" in found.out
-    (clash,) = [each for each in find_packages() if each.state == "note"]
-    assert "fusion=concat" in clash.found
+    named = [each.found for each in find_packages() if each.state == "note"]
+    check_notes(named, ("fusion=concat", typed), ("source=none",))
+
+
+def test_names_are_quoted_for_a_shell(install: Install) -> None:
+    site = install("part_one", offer("part_one", "a;b"))
+    install("part_two", offer("part_two", "a;b"))
+    clash = find_clash("fusion", "a;b", "fusion=a;b")
+    assert clash is not None
+    assert clash.type_this is not None
+    folder = site / "part_one" / "configs"
+    assert clash.type_this.startswith(f"--config-dir {folder} 'fusion=a;b'   (")
 
 
 @pytest.mark.parametrize("group", ["fusion", "encoder/image", "transfer", "objective"])
@@ -183,16 +193,30 @@ def test_two_packages_with_one_name(install: Install, refuse: Callable[..., Any]
     assert allowed.given == "fusion._target_=part_one.fusions.Mine"
 
 
-@pytest.mark.parametrize("option", ["mine", "concat"])
-def test_a_file_of_a_package_chooses_no_name_of_two(
-    install: Install, refuse: Callable[..., Any], option: str
-) -> None:
+def recipe_with(option: str) -> dict[str, str]:
     recipe = f"# @package _global_\ndefaults:\n  - override /fusion: {option}\n"
-    install("part_one", {**offer("part_one", option), "configs/experiment/own.yaml": recipe})
-    if option == "mine":
-        install("part_two", offer("part_two"))
+    return {**offer("part_one", option), "configs/experiment/own.yaml": recipe}
+
+
+def test_a_file_of_a_package_chooses_no_name_of_two_packages(
+    install: Install, refuse: Callable[..., Any]
+) -> None:
+    install("part_one", recipe_with("mine"))
+    install("part_two", offer("part_two"))
     problems: tuple[Problem, ...] = refuse(*LINE, "experiment=own")
-    assert f"fusion={option}" in [problem.given for problem in problems]
+    assert "fusion=mine" in [problem.given for problem in problems]
+
+
+def test_a_file_of_a_package_chooses_what_mmx_has(
+    install: Install, mmx: Callable[..., Any]
+) -> None:
+    install("part_one", recipe_with("gated"))
+    found = mmx(*LINE, "--dry-run", "experiment=own")
+    assert found.code == 0
+    notes = [line for line in found.err.splitlines() if line.startswith("note: fusion")]
+    check_notes(notes, ("fusion=gated", "part-one 1.0"))
+    own = mmx(*LINE, "--cfg", "job", "experiment=own").out
+    assert "_target_: mmx.fusion.gated." in own
 
 
 def test_files_may_say_what_those_of_a_folder_may(

@@ -65,3 +65,16 @@ def test_what_is_recorded(tmp_path):
     with compose.composer():
         composed, _ = check_overrides(compose.parse(["target=table"]), ["target=table"])
     assert composed.overrides == ("target=table", "source=none")
+
+
+@pytest.mark.parametrize("typed", [(), ("source=none",)])
+def test_a_key_of_a_source_that_nobody_chose(typed):
+    line = ["target=table", *typed, "source.per_class=5"]
+    with compose.composer():
+        _, (problem,) = check_overrides(compose.parse(line), line)
+        assert ("source=none" in problem.reason) == bool(typed)
+        assert ("no source is chosen unasked" in problem.reason) == (not typed)
+        assert problem.type_this == "source=digits source.per_class=5"
+        line = ["target=table", *problem.type_this.split()]
+        _, problems = check_overrides(compose.parse(line), line)
+    assert problems == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shlex
 from pkgutil import resolve_name
 
 import pytest
@@ -114,6 +115,28 @@ def test_a_class_that_nobody_allowed_is_not_imported(tmp_path, monkeypatch):
     assert any("--allow stranger_part" in line for line in lines)
 
 
+@pytest.mark.parametrize("default", [";touch${IFS}/tmp/owned", "$(id)", "a'b", "[]"])
+def test_a_command_is_quoted_for_a_shell(tmp_path, default):
+    (tmp_path / "fusion").mkdir()
+    (tmp_path / "fusion" / "a;b.yaml").write_text(f'# of a stranger\nwidth: "{default}"\n')
+    reference = Reference([tmp_path])
+    typed = say("fusion=a;b", reference)[-1].removeprefix("type:  ")
+    assert shlex.split(typed) == ["mmx", "train", "fusion=a;b", f"fusion.width={default}"]
+    assert typed == shlex.join(shlex.split(typed))  # no part of it is left to the shell
+
+
+def test_commands_of_mmx_are_quoted_for_every_shell(reference):
+    assert say("transfer=parameter", reference)[-1] == (
+        "type:  mmx train transfer=parameter 'transfer.freeze=[]'"  # zsh takes [] for a pattern
+    )
+
+
+def test_a_source_that_depends_on_the_target(reference):
+    said = " ".join(say("source", reference))
+    assert "default, none where the target reads data of your own" in said
+    assert "of your own" not in " ".join(say("transfer", reference)[-4:])
+
+
 @pytest.mark.parametrize(
     ("word", "kind"),
     [
@@ -125,6 +148,7 @@ def test_a_class_that_nobody_allowed_is_not_imported(tmp_path, monkeypatch):
         ("seed=3", KeysTopic),
         ("wise_ft", KeysTopic),
         ("target.image", KeysTopic),
+        ("encoder", ListTopic),
         ("transformers", ListTopic),
         ("width", ListTopic),
     ],

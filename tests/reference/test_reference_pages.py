@@ -28,6 +28,12 @@ def test_every_option_has_a_page_with_every_key(group, pages):
             assert {f"{prefix}.{key}" for key in keys(group, path.stem)} <= {*anchors}
 
 
+def test_the_default_of_a_source(pages):
+    said = "The default is `source=digits`, and `none` where the target reads data of your own."
+    assert said in pages[f"{FOLDER}/source/index.md"].splitlines()
+    assert "The default is `fusion=concat`." in pages[f"{FOLDER}/fusion/index.md"].splitlines()
+
+
 def test_root_keys(pages):
     anchors = re.findall(r"\{ #(\S+) \}", pages[f"{FOLDER}/keys.md"])
     assert [each for each in anchors if not each.startswith("trainer.")] == root_keys()
