@@ -138,6 +138,7 @@ class StopAfter(StopRequest):
 
     def __init__(self, steps: int) -> None:
         self.left = steps
+        self.until = None
 
     @property
     def signal_number(self) -> int | None:

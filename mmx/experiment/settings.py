@@ -71,7 +71,9 @@ class Settings:
     ) = None
     jobs: Jobs = "auto"
     processes: Annotated[int, Field(ge=1, le=MOST_PROCESSES)] = 1
-    budget: str | int | float | None = None
+    budget: (
+        str | Annotated[int, Field(ge=0, le=10**9)] | Annotated[float, Field(ge=0, le=1e9)] | None
+    ) = None
     source_weights: Literal["fresh", "published"] = "fresh"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"

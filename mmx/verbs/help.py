@@ -24,7 +24,7 @@ from mmx.verbs.arguments import list_allowed_packages
 from mmx.verbs.train_line import parse_line
 
 SUMMARY = "explain a verb, a group, an option or a key"
-PLACE = 5
+PLACE = 115
 COMPLETES = {
     "topics": True,
     "flags": {"--config-dir": (), "-cd": (), "--allow": (), "--help": None, "--debug": None},

@@ -270,14 +270,19 @@ def test_nothing_is_executed_by_completion(folder, capsys, name):
 
 
 def test_what_is_refused_is_named(folder, capsys):
+    options = [
+        *("n_jobs", "verbose", "timeout", "batch_size"),  # of joblib
+        *("cluster", "partition", "account", "qos", "constraint", "timeout_min", "cpus_per_task"),
+        *("gpus_per_node", "mem_gb", "array_parallelism", "signal_delay_s", "max_num_timeout"),
+        *("address", "num_cpus", "num_gpus"),  # of Ray
+    ]
     put(folder, HYDRA["callback made of text"] + "\nseed: '${oc.env:HOME}'")
     assert refused(folder, ["train", "--config-dir", "own", "experiment=x"], capsys) == (
         "mmx: 2 problems in the config\n"
         "own/experiment/x.yaml: hydra.callbacks={a: ${oc.create:{_target_: "
         "torch.utils.collect_env.run, command: touch execut...: a config says nothing to Hydra but "
         "which launcher: it is data, and mmx does the rest\n"
-        "  accepted: hydra/launcher, hydra.launcher.n_jobs, hydra.launcher.verbose, "
-        "hydra.launcher.timeout, hydra.launcher.batch_size\n"
+        f"  accepted: hydra/launcher, {', '.join(f'hydra.launcher.{name}' for name in options)}\n"
         "own/experiment/x.yaml: seed=${oc.env:HOME}: is no reference to a key: a config calls "
         "nothing, and reads no environment\n"
         "  accepted: ${key}, ${key.key}\n"
