@@ -148,7 +148,7 @@ def execute(
     require_processes(experiment)
 
     def work(hear: Listener, stop: StopRequest) -> Write:
-        with lead(experiment, directory, cached=cached):
+        with lead(experiment, directory, stop, cached=cached):
             summary = stages.run(experiment, directory, hear, stop, cached=cached)
 
         def write() -> Json:

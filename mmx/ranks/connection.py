@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,11 +23,14 @@ from torch.distributed.rendezvous import rendezvous
 
 from mmx.json_object import Json
 from mmx.processes.group import Group, Ranks, joined
+from mmx.training.events import StopRequest
 from mmx.untrusted import parse_yaml
 from mmx.yaml_text import dump_yaml
 
 PATIENCE = timedelta(days=7)
 """Time that a process waits for another; one that has died is noticed at once all the same."""
+TICK_SECONDS = 0.05
+"""Time between two looks at what another process says."""
 JOB = "job"
 LOOPBACK = {"linux": "lo", "darwin": "lo0"}
 """The interface over which the processes of one machine talk, which nobody else can reach."""
@@ -73,9 +77,16 @@ class Connection:
         """Give the followers their job; None lets them go."""
         self.store.set(JOB, "" if job is None else dump_yaml(asdict(job)))
 
-    def wait_for_job(self) -> Job | None:
-        """Return the job that the first process gives; None where it has none."""
-        self.store.wait([JOB], PATIENCE)
+    def wait_for_job(self, stop: StopRequest) -> Job | None:
+        """Return the job that the first process gives; None where it has none.
+
+        Raises:
+            Interrupted: A signal has asked to stop.
+        """
+        while not self.store.check([JOB]):
+            if stop.is_made:
+                raise stop.describe("stopped before the run began")
+            time.sleep(TICK_SECONDS)
         text = self.store.get(JOB).decode()
         return Job(**parse_yaml(text, dict, Path(JOB))) if text else None
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import threading
+import time
+import traceback
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,11 +21,13 @@ from mmx.experiment import Experiment, assemble
 from mmx.ranks import torchrun
 from mmx.ranks.connection import Connection, Ended, Job, connect_by_torchrun, connect_in
 from mmx.runs.directory import RunDirectory
-from mmx.training.events import Event, stop_on_signals
+from mmx.training.events import Event, StopRequest, release_signals, stop_on_signals
 from mmx.training.precision import choose_device
 
 NEVER = 1e9
 """Seconds between two saves of a follower, which has nothing to save."""
+KILLED_SECONDS = 0.5
+"""Time in which a process that is killed ends after its files are closed."""
 
 
 def follow() -> None:
@@ -33,10 +38,18 @@ def follow() -> None:
 
 
 def follow_by_torchrun() -> int:
-    """Follow the first process that torchrun has started, and return the exit code."""
+    """Follow the first process that torchrun has started, and return the exit code.
+
+    It is 0 however the run ends: the first process says that. Where one process returns another
+    code, torchrun stops all others, and so the first one while it saves its state.
+    """
     connection = connect_by_torchrun()
     with tempfile.TemporaryDirectory(prefix="mmx-rank-") as folder:
-        return take_part(connection, torchrun.find_local_rank(), Path(folder) / "run")
+        try:
+            take_part(connection, torchrun.find_local_rank(), Path(folder) / "run")
+        except Exception:
+            traceback.print_exc()
+    return 0
 
 
 def take_part(connection: Connection, place: int, copy: Path) -> int:
@@ -47,14 +60,18 @@ def take_part(connection: Connection, place: int, copy: Path) -> int:
         place: The number of this process among those of its machine.
         copy: Where the copy of the run directory is made.
     """
-    job = connection.wait_for_job()
-    if job is None:
-        return 0
     try:
-        _run(job, connection, place, copy)
+        with stop_on_signals() as stop:
+            release_signals()
+            job = connection.wait_for_job(stop)
+            if job is not None:
+                _run(job, connection, place, copy, stop)
     except Interrupted as error:
         connection.say_end(Ended(error.message, error.signal_number))
         return error.exit_code
+    except KeyboardInterrupt:
+        connection.say_end(Ended("stopped at once", signal.SIGINT))
+        return 130
     except ProcessError:  # the first process knows, or has ended itself
         return 1
     except BaseException as error:
@@ -63,17 +80,14 @@ def take_part(connection: Connection, place: int, copy: Path) -> int:
     return 0
 
 
-def _run(job: Job, connection: Connection, place: int, copy: Path) -> None:
+def _run(job: Job, connection: Connection, place: int, copy: Path, stop: StopRequest) -> None:
     experiment = _make_silent(assemble(job.config, job.allowed, job.names))
     device = choose_device(experiment.settings.device)
     if device.type == "cuda":
         torch.cuda.set_device(place)
     shutil.copytree(job.directory, copy, ignore=shutil.ignore_patterns(".lock"))
     connection.say_ready()
-    with (
-        stop_on_signals() as stop,
-        connection.open_group(device, job.threads, _say_closed),
-    ):
+    with connection.open_group(device, job.threads, _say_closed):
         stages.run(experiment, RunDirectory(copy), _hear_nothing, stop, cached=job.cached)
 
 
@@ -96,7 +110,13 @@ def _end_with_leader(folder: Path) -> None:
     leader = os.getppid()
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        # Not through sys.stdin: a process that is forked meanwhile could never close it.
+        while os.read(0, 4096):
+            pass
+        # The system closes the files of a process that is killed before it ends the process.
+        until = time.monotonic() + KILLED_SECONDS
+        while os.getppid() == leader and time.monotonic() < until:
+            time.sleep(0.01)
         if os.getppid() != leader:  # it was killed, and removes nothing any more
             shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)

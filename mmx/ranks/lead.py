@@ -20,14 +20,20 @@ import torch
 from mmx.errors import ConfigError, Interrupted, MmxError, Problem, ProcessError, UsageError
 from mmx.experiment import Experiment
 from mmx.ranks import torchrun
-from mmx.ranks.connection import Connection, Job, connect_by_torchrun, connect_in
+from mmx.ranks.connection import (
+    TICK_SECONDS,
+    Connection,
+    Job,
+    connect_by_torchrun,
+    connect_in,
+)
 from mmx.runs.directory import RunDirectory
+from mmx.training.events import StopRequest, hold_signals
 from mmx.training.precision import choose_device
 from mmx.workers.machine import count_cores
 
 FOLLOW = "import sys; sys.path[:] = sys.argv[4:]; from mmx.ranks.follow import follow; follow()"
 """What a follower runs; its arguments: folder, rank, number of processes, the import path."""
-TICK_SECONDS = 0.05
 END_SECONDS = 5.0
 """Time in which a process that has ended says why."""
 
@@ -50,14 +56,17 @@ class _Followers:
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
     folder: Path | None = None
 
-    def wait(self, directory: RunDirectory) -> None:
+    def wait(self, directory: RunDirectory, stop: StopRequest) -> None:
         """Wait until all have the run, and have copied its directory.
 
         Raises:
             ProcessError: One has died before.
+            Interrupted: A signal has asked to stop, or the budget of time is used up.
         """
         waiting = list(range(1, self.connection.size))
         while waiting:
+            if stop.is_made:
+                raise stop.describe("stopped while the processes of the run were starting")
             for rank in waiting:
                 if found := self._find_end(rank, directory):
                     raise found
@@ -117,16 +126,20 @@ class _Followers:
 
 
 @contextmanager
-def lead(experiment: Experiment, directory: RunDirectory, *, cached: bool) -> Iterator[None]:
+def lead(
+    experiment: Experiment, directory: RunDirectory, stop: StopRequest, *, cached: bool
+) -> Iterator[None]:
     """Run what is in the block with as many processes as an experiment asks for.
 
     Args:
         experiment: What is run.
         directory: Its run directory, held by this process.
+        stop: Read until all processes are there.
         cached: Whether the artifact cache may be used.
 
     Raises:
         ProcessError: A process has died.
+        Interrupted: A signal has asked to stop before all processes were there.
     """
     if experiment.settings.processes == 1:
         yield
@@ -144,7 +157,7 @@ def lead(experiment: Experiment, directory: RunDirectory, *, cached: bool) -> It
     )
     with _find_followers(experiment.settings.processes) as followers:
         followers.connection.give(job)
-        followers.wait(directory)
+        followers.wait(directory, stop)
         with followers.connection.open_group(device, threads, followers.explain(directory)):
             yield
 
@@ -169,7 +182,8 @@ def _find_followers(size: int) -> Iterator[_Followers]:
 
 def _start(folder: Path, rank: int, size: int) -> subprocess.Popen[bytes]:
     words = [sys.executable, "-c", FOLLOW, str(folder), str(rank), str(size), *sys.path]
-    with (folder / f"rank-{rank}.log").open("wb") as log:
+    # Until it can note them: a Ctrl-C also goes to those that are still starting.
+    with (folder / f"rank-{rank}.log").open("wb") as log, hold_signals():
         return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log)
 
 
@@ -189,8 +203,12 @@ def find_threads(experiment: Experiment) -> int:
     return max(1, usual // experiment.settings.processes)
 
 
-def require_processes(experiment: Experiment) -> None:
+def require_processes(experiment: Experiment, run: Path | None = None) -> None:
     """Check that this machine, or torchrun, has as many processes as an experiment asks for.
+
+    Args:
+        experiment: It asks for them.
+        run: The run that goes on, for advice: its number of processes is part of what it is.
 
     Raises:
         ConfigError: It has another number.
@@ -211,13 +229,14 @@ def require_processes(experiment: Experiment) -> None:
     if size > most:
         kind = "GPU" if cuda else "core"
         has = f"{most} {kind}{'s' if most > 1 else ''}"
+        again = "" if run is None else f"mmx reproduce {shlex.quote(str(run))} "
         raise ConfigError(
             [
                 Problem(
                     f"processes={size}",
                     f"each takes a {kind}, and this machine has {has}",
                     accepted=f"1 to {most}",
-                    type_this=f"processes={most}",
+                    type_this=f"{again}processes={most}",
                 )
             ]
         )

@@ -151,7 +151,7 @@ def stop_on_signals(until: float | None = None) -> Iterator[StopRequest]:
         until: When a budget of time is used up, in seconds since 1970; None for no budget.
     """
     request = StopRequest(until)
-    numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+    numbers = _list_signals()
     try:
         before = {number: signal.signal(number, request) for number in numbers}
     except ValueError:  # not the main thread: whoever owns it handles signals
@@ -162,3 +162,26 @@ def stop_on_signals(until: float | None = None) -> Iterator[StopRequest]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def hold_signals() -> Iterator[None]:
+    """Start processes in the block that get the signals to stop only when they release them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _list_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def release_signals() -> None:
+    """Get the signals to stop that have come since this process was started, and those to come."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _list_signals())
+
+
+def _list_signals() -> list[int]:
+    return [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]

@@ -126,7 +126,7 @@ def open_config(
     if directory is not None:
         notes += list_other_versions(directory)
     if directory is not None and "trainer.threads" not in typed:
-        notes += [note for note in keep_threads(directory) if note not in notes]
+        notes += [note for note in keep_threads(directory, opened) if note not in notes]
     console = Console(stderr=True)
     for note in notes:
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
@@ -149,10 +149,17 @@ def _take_device(opened: ConfigNode, typed: bool) -> str | None:
     return None
 
 
-def keep_threads(directory: RunDirectory) -> list[str]:
+def keep_threads(directory: RunDirectory, opened: ConfigNode) -> list[str]:
     """Compute with as many CPU threads as the run did: sums depend on how they are split.
 
+    A run records the threads of each process. Where it starts again with as many, the config gets
+    the number, since the number of this process would be divided among them.
+
     Returns a note where this machine has fewer cores; the number then stays as it is.
+
+    Args:
+        directory: The run.
+        opened: Its config with the opener's keys, to which ``trainer.threads`` is added.
     """
     import torch
 
@@ -163,4 +170,7 @@ def keep_threads(directory: RunDirectory) -> list[str]:
     if threads > cores:
         return [warn_of_threads(threads, cores)]
     torch.set_num_threads(threads)
+    trainer, size = opened.get("trainer"), opened.get("processes", 1)
+    if size != 1 and size == directory.config().get("processes") and isinstance(trainer, dict):
+        trainer["threads"] = threads
     return []

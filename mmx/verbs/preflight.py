@@ -11,6 +11,7 @@ from mmx.errors import ConfigError, Problem
 from mmx.experiment import Experiment, assemble
 from mmx.experiment.config_fingerprint import essence_with_weights
 from mmx.experiment.publishing import find_missing_files
+from mmx.ranks.lead import require_processes
 from mmx.runs.variation import Variant
 from mmx.training.precision import choose_device
 from mmx.verbs.line_jobs import LineJob, build_line
@@ -106,13 +107,36 @@ def _build_jobs(
 
 
 def require_devices(jobs: Sequence[Job]) -> None:
-    """Check the devices before a run directory is made.
+    """Check the devices and processes before a run directory is made.
 
     Raises:
-        ConfigError: A job needs a device that this machine does not have.
+        ConfigError: A job needs a device, or more processes, that this machine does not have.
     """
     for name in dict.fromkeys(job.experiment.settings.device for job in jobs):
         choose_device(name)
+    require_processes_of_all(jobs)
+
+
+def require_processes_of_all(jobs: Sequence[Job]) -> None:
+    """Check that each job can have the processes that it asks for.
+
+    Where it asks for a device that is not here, nothing can be said of them.
+
+    Raises:
+        ConfigError: A job asks for more than this machine has.
+    """
+    problems: list[Problem] = []
+    for job in jobs:
+        try:
+            choose_device(job.experiment.settings.device)
+        except ConfigError:
+            continue
+        try:
+            require_processes(job.experiment)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(dict.fromkeys(problems))
 
 
 def refuse_absent_weights(found: Sequence[Job]) -> list[Problem]:

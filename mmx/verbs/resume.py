@@ -17,6 +17,7 @@ from mmx.experiment import Experiment, assemble
 from mmx.experiment.budget import find_end
 from mmx.experiment.identify import identify
 from mmx.experiment.publishing import name_weight_option
+from mmx.ranks.lead import require_processes
 from mmx.reports import answer
 from mmx.reports.view import open_view
 from mmx.runs.directory import RunDirectory
@@ -60,6 +61,7 @@ def main(arguments: Sequence[str]) -> int:
     config = open_config(directory, config, typed, goes_on=True)
     names = directory.names()
     experiment = assemble(config, list_allowed_packages(given.allow), names)
+    require_processes(experiment, directory.path)
     _refuse_other_weights(directory, experiment)
     execution.record_resumption(directory, ["mmx", "resume", *arguments])
     with open_view() as listen:

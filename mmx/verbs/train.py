@@ -14,7 +14,7 @@ from mmx.ranks import torchrun
 from mmx.terminal import Console
 from mmx.untrusted import unusable_path
 from mmx.verbs.arguments import list_allowed_packages
-from mmx.verbs.preflight import Job, preflight, require_devices
+from mmx.verbs.preflight import Job, preflight, require_devices, require_processes_of_all
 from mmx.verbs.train_expand import expand
 from mmx.verbs.train_line import CommandLine, parse_line
 from mmx.verbs.train_single import conclude, start_run
@@ -74,11 +74,14 @@ def run_line(
         Console(stderr=True).print(f"note: {text}", highlight=False, soft_wrap=True)
     where = place or where
     until = find_end(find_budget(jobs))
+    here = jobs[0].composed.launcher.name == "basic"  # jobs run on this machine
+    if here:
+        require_processes_of_all(jobs)
     if line.dry_run:
         from mmx.verbs.train_dry_run import show_dry_run  # reads runs: slow to import
 
         return show_dry_run(jobs, where, multirun=line.multirun)
-    if jobs[0].composed.launcher.name == "basic":  # jobs run on this machine
+    if here:
         require_devices(jobs)
     if line.multirun:
         from mmx.verbs.train_sweep import run_sweep  # reads and draws all reports: slow to import

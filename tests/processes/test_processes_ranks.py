@@ -54,6 +54,20 @@ def list_followers(leader: int) -> list[int]:
     return found
 
 
+def parent_of(entry: Path) -> int | None:
+    try:
+        return int(entry.read_text().rpartition(") ")[2].split()[1])
+    except OSError:
+        return None
+
+
+def environment_of(process: Path) -> list[str]:
+    try:
+        return (process / "environ").read_text().split("\0")
+    except OSError:
+        return []
+
+
 def command_of(process: Path) -> str:
     try:
         return (process / "cmdline").read_text()
@@ -109,6 +123,12 @@ def test_batch_norm_over_both_processes_is_that_of_one(tmp_path):
         assert mine["value"] == pytest.approx(yours["value"], abs=1e-5)
 
 
+def test_rows_decoded_by_workers_are_the_same(tmp_path, whole):
+    # Each worker is forked from a process that waits for the end of the first one.
+    more = ["trainer.resident=false", "trainer.workers=2"]
+    require_same(train(tmp_path, *RANDOM, *SLOW, *more, "processes=2"), whole)
+
+
 def test_torchrun_gives_the_same_bits(tmp_path, whole):
     run = train(tmp_path, *RANDOM, *SLOW, command=TORCHRUN)
     require_same(run, whole)
@@ -127,6 +147,37 @@ def test_stopped_and_resumed_is_as_if_it_had_not_been(tmp_path, whole, send, num
     send(process.pid, number)
     said = finish(process, 128 + number)
     assert "after step" in said
+    assert run.status()["status"] == "interrupted"
+    finish(start(tmp_path, MMX, "resume", str(run.path)))
+    require_same(run, whole)
+
+
+def test_ctrl_c_while_the_other_process_starts_is_no_failure(tmp_path):
+    process = start(tmp_path, MMX, "train", *LINE, *RANDOM, "processes=2")
+    for _ in range(6000):
+        if list_followers(process.pid):
+            break
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    said = finish(process, 128 + signal.SIGINT)
+    assert "stopped while the processes of the run were starting" in said
+    run = find_run(tmp_path)
+    assert run.status()["status"] == "interrupted"
+    finish(start(tmp_path, MMX, "resume", str(run.path)))
+    assert run.status()["status"] == "done"
+
+
+def test_torchrun_lets_the_first_process_save_its_state(tmp_path, whole):
+    process = start(tmp_path, TORCHRUN, "train", *LINE, *RANDOM, *SLOW)
+    run = when_training(tmp_path, 12)
+    (first,) = [
+        int(entry.parent.name)
+        for entry in Path("/proc").glob("[0-9]*/stat")
+        if parent_of(entry) == process.pid and "RANK=0" in environment_of(entry.parent)
+    ]
+    os.kill(first, signal.SIGTERM)
+    said = finish(process, 1)  # of torchrun, which tells the codes of its processes
+    assert f"exitcode  : {128 + signal.SIGTERM}" in said
     assert run.status()["status"] == "interrupted"
     finish(start(tmp_path, MMX, "resume", str(run.path)))
     require_same(run, whole)
