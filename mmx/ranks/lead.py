@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shlex
 import signal
@@ -64,8 +65,13 @@ class _Followers:
             Interrupted: A signal has asked to stop, or the budget of time is used up.
         """
         waiting = list(range(1, self.connection.size))
+        # Those of torchrun that are ready already wait in torch, where nothing reaches them: they
+        # stop with this process before the first step, if all get there.
+        grace, until = 0.0 if self.started else END_SECONDS, math.inf
         while waiting:
             if stop.is_made:
+                until = min(until, time.monotonic() + grace)
+            if time.monotonic() >= until:
                 raise stop.describe("stopped while the processes of the run were starting")
             for rank in waiting:
                 if found := self._find_end(rank, directory):

@@ -31,11 +31,21 @@ def make_asked(number: int) -> StopRequest:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_leader_that_waits_for_the_others_stops_when_asked(tmp_path: Path, number: int) -> None:
+def test_a_leader_that_waits_for_the_others_stops_when_asked(
+    tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lead, "END_SECONDS", 0.1)
     followers = lead._Followers(connect_in(tmp_path, 0, 2))
     with pytest.raises(Interrupted) as caught:
         followers.wait(RunDirectory(tmp_path), make_asked(number))
     assert caught.value.exit_code == 128 + number
+
+
+def test_a_leader_under_torchrun_takes_those_along_that_are_ready(tmp_path: Path) -> None:
+    followers = lead._Followers(connect_in(tmp_path, 0, 2))
+    connect_in(tmp_path, 1, 2).say_ready()
+    followers.wait(RunDirectory(tmp_path), make_asked(signal.SIGINT))
+    assert followers.connection.is_ready(1)
 
 
 def test_a_follower_that_waits_for_its_run_stops_when_asked(tmp_path: Path) -> None:
@@ -71,7 +81,7 @@ def test_a_signal_to_a_process_that_starts_is_noted_when_it_can_be(tmp_path: Pat
 def test_a_run_goes_on_with_the_threads_that_each_process_had(
     monkeypatch: pytest.MonkeyPatch, was: int, size: int, threads: int | None
 ) -> None:
-    monkeypatch.setattr(opening.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     machine = SimpleNamespace(machine=SimpleNamespace(threads=4))
     run: Any = SimpleNamespace(manifest=lambda: machine, config=lambda: {"processes": was})
