@@ -38,6 +38,8 @@ Say = Callable[[str], None]
 Write = Callable[[], Json]
 RunWork = Callable[[Listener, StopRequest], Write]
 """Does what a run is for; returns what writes its results, and returns them."""
+Limits = tuple[float | None, tuple[int, int] | None]
+"""When a run's budget of time is used up, and the request to end that does not stop it."""
 
 TRIAL_FILE = "trial.json"
 """What came out of a trial of a search."""
@@ -133,6 +135,7 @@ def execute(
     *,
     cached: bool = True,
     until: float | None = None,
+    answered: tuple[int, int] | None = None,
 ) -> RunOutcome:
     """Run an experiment to its end and return how it ended, without raising what a run can raise.
 
@@ -144,6 +147,7 @@ def execute(
         listen: Receives the events of the run.
         cached: Whether the artifact cache may be used.
         until: When its budget of time is used up, in seconds since 1970; None for no budget.
+        answered: An earlier request to end its sweep, which does not stop this run.
     """
     require_processes(experiment)
 
@@ -158,7 +162,7 @@ def execute(
 
         return write
 
-    outcome = _carry_out(experiment, directory, listen, work, until)
+    outcome = _carry_out(experiment, directory, listen, work, (until, answered))
     if outcome["status"] == "done":
         with contextlib.suppress(OSError):  # without an entry, its directory is read instead
             index.add(directory)
@@ -198,7 +202,7 @@ def _carry_out(
     directory: RunDirectory,
     listen: Listener,
     work: RunWork,
-    until: float | None = None,
+    limits: Limits = (None, None),
 ) -> RunOutcome:
     """Do the work of a run between its first status and its last one; return how it ended."""
     recorded.check_all(directory.path, checkpoints=False)
@@ -207,7 +211,7 @@ def _carry_out(
     log = _run_log(directory)
     try:
         followers = Followers(experiment, directory, _tell(listen, log))
-        outcome = _run_to_end(directory, work, (listen, log, followers), until)
+        outcome = _run_to_end(directory, work, (listen, log, followers), limits)
         followers.end(outcome["status"])
         return outcome
     finally:
@@ -219,15 +223,16 @@ def _run_to_end(
     directory: RunDirectory,
     work: RunWork,
     heard: tuple[Listener, logging.Logger, Followers],
-    until: float | None,
+    limits: Limits,
 ) -> RunOutcome:
     """Do the work in an acquired directory; a signal stops it, but not the writing after it."""
     listen, log, followers = heard
+    until, answered = limits
     try:
         recorded.go_on(directory.path)
         directory.set_status("running")
         with stop_on_signals(until) as stop:
-            heed = watch_for_cancel(directory.path.parent.parent, stop)
+            heed = watch_for_cancel(directory.path.parent.parent, stop, answered)
             write = work(_keep(directory, listen, log, followers, heed), stop)
         followers.tell_end(write())
         recorded.finish(directory.path)

@@ -100,7 +100,16 @@ def request_cancel(sweep: Path) -> None:
 
 def is_cancelled(sweep: Path) -> bool:
     """Return whether a sweep is to end."""
-    return (sweep / ".cancel").exists()
+    return find_request(sweep) is not None
+
+
+def find_request(sweep: Path) -> tuple[int, int] | None:
+    """Return what tells a request to end from every other one; None where there is none."""
+    try:
+        found = (sweep / ".cancel").lstat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino
 
 
 def allow_again(sweep: Path) -> None:
@@ -109,12 +118,15 @@ def allow_again(sweep: Path) -> None:
         (sweep / ".cancel").unlink()
 
 
-def watch_for_cancel(sweep: Path, stop: StopRequest) -> Callable[[], None]:
+def watch_for_cancel(
+    sweep: Path, stop: StopRequest, answered: tuple[int, int] | None = None
+) -> Callable[[], None]:
     """Return what looks for a request to end, now and then, and makes it one to stop.
 
     Args:
         sweep: The folder above that of the run, which need not be a sweep.
         stop: The run's request.
+        answered: A request that is not heeded, since somebody resumed the run after it.
     """
     last = -LOOK_SECONDS
 
@@ -123,7 +135,7 @@ def watch_for_cancel(sweep: Path, stop: StopRequest) -> Callable[[], None]:
         now = time.monotonic()
         if now - last >= LOOK_SECONDS:
             last = now
-            if is_cancelled(sweep):
+            if find_request(sweep) not in (None, answered):
                 stop.ask(_TERMINATE)
 
     return look

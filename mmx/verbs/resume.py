@@ -24,6 +24,7 @@ from mmx.runs.directory import RunDirectory
 from mmx.runs.identity import Identity, list_changed_files, list_changed_weights
 from mmx.runs.manifest import Manifest
 from mmx.runs.surroundings import describe_surroundings, digest_code
+from mmx.runs.sweep_process import find_request
 from mmx.terminal import Console
 from mmx.training.precision import choose_device
 from mmx.verbs.arguments import Parser, list_allowed_packages
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     settings = [word for word in given.settings if word not in budgets]
     typed = read_typed(settings, "resume", given.run, ["output_dir"])
     directory = RunDirectory.open(given.run)
+    answered = find_request(directory.path.parent.parent)  # by this command; a later one stops it
     console = Console(stderr=True)
     directory.require_undamaged(checkpoints=directory.status().get("status") == "done")
     if directory.status().get("status") == "done":
@@ -67,7 +69,9 @@ def main(arguments: Sequence[str]) -> int:
     with open_view() as listen:
         # A reproduction must not read the cache, even after an interruption.
         cached = not directory.manifest().parent
-        outcome = execution.execute(experiment, directory, listen, cached=cached, until=until)
+        outcome = execution.execute(
+            experiment, directory, listen, cached=cached, until=until, answered=answered
+        )
     return conclude(directory, outcome)
 
 

@@ -38,7 +38,7 @@ from mmx.runs.stored_sweep import (
 )
 from mmx.runs.sweep_process import list_processes, request_cancel
 from mmx.runs.variation import name_jobs
-from mmx.verbs.arguments import Parser
+from mmx.verbs.arguments import Parser, list_allowed_packages
 
 SUMMARY = "list, follow, resume, retry and cancel sweeps"
 PLACE = 22
@@ -48,9 +48,6 @@ WAIT_SECONDS = 120.0
 """Longest time that cancel waits for a process to save its runs."""
 COMMAND = 100
 """Characters shown of a command line."""
-GUARDED = {"cache": ("off", "auto"), "download": ("false",), "tracker": ("none",), "callbacks": ()}
-"""Keys of a recorded command line that count only where they are typed again, and the values that
-need not be: they fill folders, fetch files, and tell or run things elsewhere."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -81,13 +78,18 @@ def _parse(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("what", choices=WORDS, metavar="ls|status|resume|retry|cancel")
     parser.add_argument("sweep", nargs="?", metavar="SWEEP", help="an id, or a directory")
     parser.add_argument("words", nargs="*", metavar="key=value", help="added to a command line")
+    parser.add_argument(
+        "--config-dir", "-cd", type=Path, action="append", default=[], metavar="DIR",
+        help="your own YAML, as for mmx train",
+    )  # fmt: skip
     parser.add_argument("--output-dir", type=Path, default=Path("outputs"), metavar="DIR")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     return parser.parse_args(arguments)
 
 
 def _flags(given: Namespace) -> list[str]:
-    return [word for package in given.allow for word in ("--allow", package)]
+    places = [f"--config-dir={folder.absolute()}" for folder in given.config_dir]
+    return [*(f"--allow={package}" for package in given.allow), *places]
 
 
 def _list(root: Path, *, as_json: bool) -> int:
@@ -196,61 +198,47 @@ def _go_on(found: StoredSweep, what: str, typed: Sequence[str]) -> int:
         )
     only = None
     if what == "retry":
-        only = [job.key for job in found.jobs if job.status == "failed"]
+        only = [place for place, job in enumerate(found.jobs) if job.status == "failed"]
         if not only:
             print(f"no job of {found.path} has failed", file=sys.stderr)
             return 0
         if verb != "train":
             tip = f"mmx sweep resume {found.path.name}"
             raise UsageError(f"mmx sweep retry is for sweeps of mmx train, not {verb}", tip=tip)
+    from mmx.verbs.sweep_line import Continuation, make_words  # imports torch
+
     path = found.path.absolute()
-    again = {word.partition("=")[0] for word in typed}
-    kept = _take_harmless(found, what, typed)
-    words = [*(word for word in kept if word.partition("=")[0] not in again), *typed]
+    words = make_words(found, what, typed)
     print(one_line(f"mmx {verb} {shlex.join(words)}"), file=sys.stderr)
-    if found.cwd and Path(found.cwd).is_dir():
-        os.chdir(found.cwd)  # paths of the line are relative to it
+    _enter_folder(found, what, typed)
     if verb == "train":
         from mmx.verbs.train import run_line  # builds and trains: slow to import
 
-        return run_line(words, found.argv, path, only)
+        line = ["mmx", verb, *words]
+        return run_line(words, found.argv, Continuation(path, found.jobs, line, only))
     from mmx.verbs import matrix, search
 
     run = matrix.main if verb == "matrix" else search.main
     return run([*words, f"hydra.sweep.dir={path}"])
 
 
-def _take_harmless(found: StoredSweep, what: str, typed: Sequence[str]) -> list[str]:
-    """Return the words of a recorded line that count without being typed again.
-
-    The files of a sweep may come from anybody: which code may run, where something is written,
-    fetched or told is for the one who types. Its own directory is the one that was named.
+def _enter_folder(found: StoredSweep, what: str, typed: Sequence[str]) -> None:
+    """Go to the folder where a sweep was begun, to which the paths of its line are relative.
 
     Raises:
-        UsageError: Others have not been typed.
+        UsageError: Packages are allowed, which would be imported from that folder.
     """
-    kept, guarded = list[str](), list[str]()
-    rest = list(found.argv[2:])
-    while rest:
-        word = rest.pop(0)
-        key, _, value = word.lstrip("+~").partition("=")
-        if key in ("output_dir", "hydra.sweep.dir"):
-            continue
-        if key == "--allow":
-            guarded.append(f"--allow {value or (rest.pop(0) if rest else '')}")
-        elif (root := key.partition(".")[0]) in GUARDED and value not in GUARDED[root]:
-            guarded.append(word)
-        else:
-            kept.append(word)
-    said = " ".join(typed)
-    keys = [word.partition("=")[0] for word in guarded]
-    if missing := [w for w, k in zip(guarded, keys, strict=True) if k not in said]:
-        line = " ".join(shlex.quote(w) if " " not in w else w for w in missing)
+    if not found.cwd or not Path(found.cwd).is_dir() or Path(found.cwd).samefile(Path.cwd()):
+        return
+    allowed = [word.partition("=")[2] for word in typed if word.startswith("--allow=")]
+    if allowed := list_allowed_packages(allowed):
+        folder, name = shlex.quote(found.cwd), shlex.quote(str(found.path.absolute()))
         raise UsageError(
-            f"the command line of {found.path} has {line}, which counts only where you type it",
-            tip=f"mmx sweep {what} {found.path.name} {line}",
+            f"{found.path} was begun in {found.cwd}, from which {', '.join(allowed)} would be "
+            "imported: go there yourself, if you trust what it holds",
+            tip=f"cd {folder} && mmx sweep {what} {name} {shlex.join(typed)}",
         )
-    return kept
+    os.chdir(found.cwd)
 
 
 def _print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmx.config.clashes import describe_namesakes
 from mmx.config.launch import show_config
@@ -18,6 +19,9 @@ from mmx.verbs.preflight import Job, preflight, require_devices, require_process
 from mmx.verbs.train_expand import expand
 from mmx.verbs.train_line import CommandLine, parse_line
 from mmx.verbs.train_single import conclude, start_run
+
+if TYPE_CHECKING:
+    from mmx.verbs.sweep_line import Continuation
 
 SUMMARY = "run an experiment, or with -m a sweep of them"
 PLACE = 10
@@ -48,16 +52,14 @@ def main(arguments: Sequence[str]) -> int:
 def run_line(
     arguments: Sequence[str],
     argv: Sequence[str],
-    place: Path | None = None,
-    only: Collection[str] | None = None,
+    again: Continuation | None = None,
 ) -> int:
     """Run a command line, and return the exit code.
 
     Args:
         arguments: Those of ``mmx train``.
         argv: The command line as it is recorded.
-        place: The directory of the sweep, instead of the one that the line names.
-        only: The keys of the jobs of the sweep to run; None for all that are not done.
+        again: The sweep that goes on by this line; None for a line that was typed.
     """
     line = parse_line(arguments)
     allowed = list_allowed_packages(line.allow)
@@ -72,7 +74,7 @@ def run_line(
     where, jobs = check_line(line, allowed)
     for text in list_notes(jobs, line.config_dirs):
         Console(stderr=True).print(f"note: {text}", highlight=False, soft_wrap=True)
-    where = place or where
+    where = where if again is None else again.path
     until = find_end(find_budget(jobs))
     here = jobs[0].composed.launcher.name == "basic"  # jobs run on this machine
     if here:
@@ -86,7 +88,7 @@ def run_line(
     if line.multirun:
         from mmx.verbs.train_sweep import run_sweep  # reads and draws all reports: slow to import
 
-        ended = run_sweep(jobs, allowed, where, argv, line.config_dirs, until=until, only=only)
+        ended = run_sweep(jobs, allowed, where, argv, line.config_dirs, until=until, again=again)
         print(ended.path)
         return ended.code
     job = jobs[0]

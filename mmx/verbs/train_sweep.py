@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +28,7 @@ from mmx.runs.sweep_process import announce_process
 from mmx.runs.variation import label_variants
 from mmx.terminal import Console
 from mmx.verbs.preflight import Job, make_variant
+from mmx.verbs.sweep_line import Continuation
 from mmx.verbs.train_job import SweepJob, describe_wanted
 from mmx.verbs.train_workers import plan_sweep_workers, run_in_workers, run_on_cluster
 from mmx.workers.plan import WorkerPlan
@@ -59,7 +60,7 @@ def run_sweep(
     config_dirs: Sequence[Path] = (),
     *,
     until: float | None = None,
-    only: Collection[str] | None = None,
+    again: Continuation | None = None,
 ) -> EndedSweep:
     """Run the jobs that are not done yet and print tables of what came out.
 
@@ -70,20 +71,21 @@ def run_sweep(
         argv: The command line as it was typed.
         config_dirs: The user's folders of YAML.
         until: When the budget of time is used up, in seconds since 1970; None for no budget.
-        only: The keys of the jobs to run; None for all that are not done.
+        again: The sweep that goes on; None for the one that these jobs make.
+
+    Raises:
+        RunError: The sweep that goes on has other jobs.
     """
     forget_data()  # of an earlier sweep of this process
     jobs = plan_jobs(found)
+    if again is not None:
+        argv = again.choose_line(argv, [job.overrides for job in jobs], list_keys(jobs))
     workers = _share_machine(found, jobs)
     output = Path(found[0].experiment.settings.output_dir)
     plan = sweep.plan_sweep(output, jobs, where, argv)
     before = _snapshot(plan)
     task = SweepJob(plan, allowed, config_dirs, argv, until)
-    chosen = [
-        job
-        for job, planned in zip(found, jobs, strict=True)
-        if only is None or planned.wanted.key in only
-    ]
+    chosen = found if again is None else again.choose_jobs(found)
     stopped: int | None = None
     console = Console(stderr=True)
     try:
@@ -116,7 +118,7 @@ def _share_machine(found: Sequence[Job], jobs: Sequence[Planned]) -> WorkerPlan:
     """Return how the jobs share this machine; a launcher of Hydra decides that by itself."""
     if found[0].composed.launcher.name != "basic":
         return WorkerPlan(1)
-    return plan_sweep_workers(found, [job.wanted.key for job in jobs])
+    return plan_sweep_workers(found, list_keys(jobs))
 
 
 def _run_all(task: SweepJob, found: Sequence[Job], workers: WorkerPlan) -> None:
@@ -149,6 +151,11 @@ def plan_jobs(found: Sequence[Job]) -> list[Planned]:
         )
         for job, label in zip(found, called, strict=True)
     ]
+
+
+def list_keys(jobs: Sequence[Planned]) -> list[str]:
+    """Return the keys of planned jobs."""
+    return [job.wanted.key for job in jobs]
 
 
 def find_draw(experiment: Experiment) -> Draw:

@@ -5,19 +5,30 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from refusals import check_error
 
+from mmx import execution
 from mmx.cli import main
 from mmx.errors import RunError, UsageError
-from mmx.runs.stored_sweep import read_sweep
-from mmx.runs.sweep_process import announce_process, list_processes, request_cancel
+from mmx.runs.stored_sweep import StoredSweep, read_sweep
+from mmx.runs.sweep_process import (
+    announce_process,
+    find_request,
+    is_cancelled,
+    list_processes,
+    request_cancel,
+    watch_for_cancel,
+)
+from mmx.training.events import StopRequest
 from mmx.verbs import train_sweep
 from mmx.verbs.completion import complete_line
 from mmx.verbs.preflight import Job
+from mmx.verbs.sweep_line import make_words
 from mmx.verbs.train_job import SweepJob
 from mmx.workers.plan import WorkerPlan
 
@@ -98,22 +109,163 @@ def test_a_sweep_of_another_folder_is_resumed_where_it_lies(
     assert not list(elsewhere.iterdir())
 
 
-@pytest.mark.parametrize(
-    "words",
-    [["--allow", "evil"], ["cache=/else"], ["download=true"], ["tracker.uri=http://x"]],
-)
+FORGED = [
+    ["--allow", "evil"],
+    ["cache=/else"],
+    ["cache_gb=0"],
+    ["download=true"],
+    ["target.download=true"],
+    ["encoder.image.download=true"],
+    ["++encoder.image.download=true"],
+    ["data_dir=/else"],
+    ["target.data_dir=/else"],
+    ["tracker.uri=http://x"],
+    ["callbacks=evil"],
+    ["hydra/launcher=submitit"],
+    ["hydra/launcher=ray", "hydra.launcher.address=ray://evil:10001"],
+    ["hydra.run.dir=/else"],
+    ["processes=64"],
+    ["jobs=64"],
+    ["device=cuda"],
+    ["trainer.workers=64"],
+    ["trainer.resident=true"],
+    ["--config-dir", "/else"],
+    ["--info"],
+    ["--dry-run"],
+    ["nonsense.key=1"],
+]
+
+
 def test_what_a_recorded_line_may_not_decide(
-    line: list[str], words: list[str], capsys: pytest.CaptureFixture[str]
+    line: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*line[:-1], "target.label=label", "seed=1"]) == 0
     path = Path(capsys.readouterr().out.strip())
     plan = json.loads((path / "plan.json").read_text())
-    plan["argv"] += words
-    (path / "plan.json").write_text(json.dumps(plan))
+    for words in FORGED:
+        forged = {**plan, "argv": [*plan["argv"], *words]}
+        (path / "plan.json").write_text(json.dumps(forged))
+        with pytest.raises(UsageError) as caught:
+            main(["sweep", "resume", path.name, "--debug"])
+        check_error(caught.value, *words)
+        assert caught.value.tip == f"mmx sweep resume {path.name} {' '.join(words)}"
+    moved = shutil.move(path, path.parent.parent / "elsewhere")  # where its name does not find it
     with pytest.raises(UsageError) as caught:
-        main(["sweep", "resume", path.name, "--debug"])
-    check_error(caught.value, *words)
-    assert caught.value.tip == f"mmx sweep resume {path.name} {' '.join(words)}"
+        main(["sweep", "resume", str(moved), "--debug"])
+    assert caught.value.tip == f"mmx sweep resume {moved} {' '.join(FORGED[-1])}"
+
+
+def a_stored_line(*words: str) -> StoredSweep:
+    return StoredSweep(Path("outputs/sweeps/abc"), ["mmx", "train", "-m", *words], "/begun")
+
+
+def test_a_mapping_hides_nothing() -> None:
+    for word, harmless in (
+        ("trainer={epochs: 3}", True),
+        ("target.columns={tabular: [a, b]}", True),
+        ("target.path=${data_dir}/t.csv", True),
+        ("hydra/launcher=basic", True),
+        ("trainer={epochs: 3, workers: 64}", False),
+        ("target=[{data_dir: /else}]", False),
+        ("+target=choice({a: {download: true}},{a: 1})", False),
+        ("trainer=${target.columns}", False),
+        ("tracker@fusion=mlflow", False),
+    ):
+        if harmless:
+            assert make_words(a_stored_line(word), "resume", []) == ["-m", word]
+        else:
+            with pytest.raises(UsageError):
+                make_words(a_stored_line(word), "resume", [])
+
+
+def test_what_is_typed_again_counts_instead() -> None:
+    found = a_stored_line("seed=1,2", "hydra/launcher=ray", "hydra.launcher.address=evil", "jobs=9")
+    typed = ["hydra/launcher=basic", "jobs=2"]  # options of the other launcher go with it
+    assert make_words(found, "resume", typed) == ["-m", "seed=1,2", *typed]
+    with pytest.raises(UsageError) as caught:  # not another key whose name begins alike
+        make_words(a_stored_line("download=true"), "resume", ["target.download=true"])
+    assert caught.value.tip == "mmx sweep resume abc download=true"
+    with pytest.raises(UsageError) as caught:
+        make_words(a_stored_line("--config-dir", "mine"), "resume", [])
+    assert caught.value.tip == "mmx sweep resume abc --config-dir /begun/mine"
+    assert make_words(a_stored_line("-cd", "mine"), "resume", ["--config-dir=/mine"]) == [
+        "-m",
+        "--config-dir=/mine",
+    ]
+
+
+def test_a_recorded_folder_is_not_imported_from(
+    line: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([*line[:-1], "target.label=label", "seed=1"]) == 0
+    path = tmp_path / capsys.readouterr().out.strip()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    with pytest.raises(UsageError) as caught:
+        main(["sweep", "resume", str(path), "--allow", "mine", "--debug"])
+    check_error(caught.value, tmp_path, "mine", types=[f"cd {tmp_path}"])
+    assert Path.cwd() == elsewhere
+
+
+def test_a_word_that_makes_other_jobs_is_refused(
+    line: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(line) == 1
+    path = Path(capsys.readouterr().out.strip())
+    plan = (path / "plan.json").read_bytes()
+    others = ["trainer.batch_size=16", "seed=7", "source=digits", "processes=2", "output_dir=/else"]
+    for word in others:
+        for what in ("resume", "retry"):
+            with pytest.raises(UsageError) as caught:
+                main(["sweep", what, path.name, word, "--debug"])
+            check_error(caught.value, word)
+            typed = shlex.split(str(caught.value.tip))
+            assert typed[:3] == ["mmx", "train", "-m"]
+            assert [each for each in typed if each.startswith(word.partition("=")[0])] == [word]
+    assert (path / "plan.json").read_bytes() == plan
+
+
+def test_what_the_opener_decides_leaves_the_jobs_as_they_are(
+    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(line) == 1
+    path = Path(capsys.readouterr().out.strip())
+    plan = json.loads((path / "plan.json").read_text())
+    before = len(list((path / "runs").iterdir()))
+    assert main(["sweep", "retry", path.name, "cache=off", "jobs=1", "budget=1h"]) == 1
+    assert len(list((path / "runs").iterdir())) == before + 1
+    again = json.loads((path / "plan.json").read_text())
+    assert again["argv"] == plan["argv"]
+    assert [job["fingerprint"] for job in again["jobs"]] == [
+        job["fingerprint"] for job in plan["jobs"]
+    ]
+    (given,) = [word for word in line if word.startswith("target.path=")]
+    moved = shutil.copytree(Path(given.partition("=")[2]).parent, tmp_path / "moved")
+    word = f"target.path={moved / Path(given).name}"  # the failed job alone, from its new place
+    assert main(["sweep", "retry", path.name, word]) == 1
+    assert len(list((path / "runs").iterdir())) == before + 2
+    again = json.loads((path / "plan.json").read_text())
+    assert word in again["argv"]  # the line and the jobs of a plan belong together
+    assert given not in again["argv"]
+    assert len(again["jobs"]) == len(plan["jobs"])
+
+
+def test_a_line_that_now_makes_other_jobs_keeps_its_plan(
+    line: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(line) == 1
+    path = Path(capsys.readouterr().out.strip())
+    plan = json.loads((path / "plan.json").read_text())
+    plan["argv"] = [*plan["argv"][:-1], "target.label=label,absent,other"]
+    (path / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(RunError, match="now makes other jobs") as caught:
+        main(["sweep", "retry", path.name, "--debug"])
+    assert str(caught.value.tip).startswith("mmx train -m source=none ")
+    assert json.loads((path / "plan.json").read_text()) == plan
 
 
 def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,3 +314,35 @@ def test_a_cancelled_sweep_begins_no_job_until_it_is_started_again(
     assert read_sweep(path).count()["left"] == 1
     assert main(["sweep", "resume", path.name]) == 0
     assert read_sweep(path).count()["done"] == 1
+
+
+def test_a_run_of_a_cancelled_sweep_is_resumed_alone(
+    line: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def cancelled(sweep: Path, stop: StopRequest, answered: object = None) -> Callable[[], None]:
+        request_cancel(sweep)  # another terminal, as the run begins
+        return watch_for_cancel(sweep, stop)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(execution, "watch_for_cancel", cancelled)
+        assert main([*line[:-1], "target.label=label", "seed=1"]) == 143
+    path = Path(capsys.readouterr().out.strip())
+    (run,) = (path / "runs").iterdir()
+    assert json.loads((run / "status.json").read_text())["status"] == "interrupted"
+    assert main(["resume", str(run)]) == 0
+    assert json.loads((run / "status.json").read_text())["status"] == "done"
+    assert is_cancelled(path)  # the other jobs stay cancelled
+
+
+def test_a_later_request_stops_a_run_that_was_resumed(tmp_path: Path) -> None:
+    assert find_request(tmp_path) is None
+    request_cancel(tmp_path)
+    answered, stop = find_request(tmp_path), StopRequest()
+    watch_for_cancel(tmp_path, stop, answered)()
+    assert not stop.is_made
+    request_cancel(tmp_path)
+    watch_for_cancel(tmp_path, stop, answered)()
+    assert stop.signal_number == 15
+    earlier = StopRequest()
+    watch_for_cancel(tmp_path, earlier)()  # a job of the sweep itself
+    assert earlier.signal_number == 15
