@@ -126,7 +126,8 @@ def test_a_sweep_is_cancelled_and_resumed_from_another_terminal(
     assert f"process {process.pid} on " in shown.stdout
     done = sweep("cancel", "sweep")
     assert done.returncode == 0, done.stderr
-    assert process.wait(timeout=60) == 143
+    process.communicate(timeout=60)
+    assert process.returncode == 143
     assert [run.status()["error"][:16] for run in running] == ["stopped in stage"] * 2
     assert sweep("cancel", "sweep").returncode == 1  # nothing runs any more
     resumed = sweep("resume", "sweep", "trainer.checkpoint_seconds=0.01", "jobs=2")
