@@ -14,7 +14,7 @@ from mmx.printable import VALUE, one_line
 from mmx.reports.group_line import GroupLine
 from mmx.reports.latex import escape_latex, shrink
 from mmx.reports.many_runs import ManyRuns
-from mmx.reports.many_runs_table import describe_comparison, format_mean
+from mmx.reports.many_runs_table import describe_comparison, find_label, format_gain, format_mean
 
 PAGE = 45
 """Lines from which a table breaks between pages."""
@@ -64,7 +64,7 @@ def _list_columns(found: ManyRuns) -> list[Column]:
     columns: list[Column] = []
     if len(found.targets) > 1:
         columns.append(("target", lambda line: line.group.target))
-    columns += [(key, partial(_find_label, key)) for key in keys]
+    columns += [(key, partial(find_label, key)) for key in keys]
     if len({len(line.test.values) for line in found.lines}) > 1:
         columns.append(("n", lambda line: str(len(line.test.values))))
     columns += [
@@ -72,7 +72,7 @@ def _list_columns(found: ManyRuns) -> list[Column]:
         ("val", lambda line: f"{line.val.value:.3f}"),
     ]
     if any(line.gain for line in found.lines):
-        columns.append(("gain", _format_gain))
+        columns.append(("gain", format_gain))
     if any(line.paired for line in found.lines):
         columns.append(("to the best", _format_paired))
     return [
@@ -80,14 +80,6 @@ def _list_columns(found: ManyRuns) -> list[Column]:
         ("s", lambda line: f"{line.seconds:.3g}"),
         ("params", lambda line: format_count(line.parameters)),
     ]
-
-
-def _find_label(key: str, line: GroupLine) -> str:
-    return line.group.label.get(key, "")
-
-
-def _format_gain(line: GroupLine) -> str:
-    return "" if line.gain is None else format_mean(line.gain, signed=True)
 
 
 def _format_paired(line: GroupLine) -> str:

@@ -108,14 +108,14 @@ def _list_columns(found: ManyRuns) -> list[tuple[str, Callable[[GroupLine], str]
     if len(found.targets) > 1:
         columns.append(("target", lambda line: line.group.target))
     for key in keys:
-        columns.append((key, partial(_find_label, key)))
+        columns.append((key, partial(find_label, key)))
     columns += [
         ("n", lambda line: str(len(line.test.values))),
         (f"{found.metric} test", lambda line: format_mean(line.test)),
         (f"{found.metric} val", lambda line: format_mean(line.val)),
     ]
     if any(line.gain for line in found.lines):
-        columns.append(("gain", _format_gain))
+        columns.append(("gain", format_gain))
     if any(line.paired for line in found.lines):
         columns.append(("to the best", _format_paired))
     return [
@@ -140,11 +140,13 @@ def _format_marks(line: GroupLine) -> str:
     return (BEST if line.is_best else "") + (FRONT if line.is_on_front else "")
 
 
-def _find_label(key: str, line: GroupLine) -> str:
+def find_label(key: str, line: GroupLine) -> str:
+    """Return what a group has for a key; "" where it has none."""
     return line.group.label.get(key, "")
 
 
-def _format_gain(line: GroupLine) -> str:
+def format_gain(line: GroupLine) -> str:
+    """Return the gain of a group with its interval; "" where it has none."""
     return "" if line.gain is None else format_mean(line.gain, signed=True)
 
 
