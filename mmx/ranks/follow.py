@@ -28,13 +28,20 @@ NEVER = 1e9
 """Seconds between two saves of a follower, which has nothing to save."""
 KILLED_SECONDS = 0.5
 """Time in which a process that is killed ends after its files are closed."""
+REMOVE_SECONDS = 5.0
+"""Time in which the folder of a leader that was killed is removed."""
+LEFT_ALONE = 1
+"""The exit code where the connection to the other processes is closed."""
 
 
 def follow() -> None:
     """Follow the process that has started this one; its arguments are folder, rank and size."""
     folder, rank, size = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    _end_with_leader(folder)
-    sys.exit(take_part(connect_in(folder, rank, size), rank, folder / f"rank-{rank}"))
+    watch = _end_with_leader(folder)
+    code = take_part(connect_in(folder, rank, size), rank, folder / f"rank-{rank}")
+    if code == LEFT_ALONE:  # perhaps since the leader was killed: then its folder is removed first
+        watch.join(REMOVE_SECONDS)
+    sys.exit(code)
 
 
 def follow_by_torchrun() -> int:
@@ -73,7 +80,7 @@ def take_part(connection: Connection, place: int, copy: Path) -> int:
         connection.say_end(Ended("stopped at once", signal.SIGINT))
         return 130
     except ProcessError:  # the first process knows, or has ended itself
-        return 1
+        return LEFT_ALONE
     except BaseException as error:
         connection.say_end(Ended(str(error) or type(error).__name__))
         raise
@@ -105,8 +112,12 @@ def _say_closed(error: Exception) -> Exception:
     return ProcessError(f"the connection to the other processes is closed: {error}")
 
 
-def _end_with_leader(folder: Path) -> None:
-    """End this process at once when the one that started it has, and has closed its end."""
+def _end_with_leader(folder: Path) -> threading.Thread:
+    """End this process at once when the one that started it has, and has closed its end.
+
+    Returns:
+        The thread that waits for that.
+    """
     leader = os.getppid()
 
     def watch() -> None:
@@ -118,7 +129,17 @@ def _end_with_leader(folder: Path) -> None:
         while os.getppid() == leader and time.monotonic() < until:
             time.sleep(0.01)
         if os.getppid() != leader:  # it was killed, and removes nothing any more
-            shutil.rmtree(folder, ignore_errors=True)
-        os._exit(1)
+            _remove(folder)
+        os._exit(LEFT_ALONE)
 
-    threading.Thread(target=watch, daemon=True, name="mmx-leader").start()
+    thread = threading.Thread(target=watch, daemon=True, name="mmx-leader")
+    thread.start()
+    return thread
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder into which another thread may still write for a moment."""
+    until = time.monotonic() + REMOVE_SECONDS
+    while folder.exists() and time.monotonic() < until:
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.01)

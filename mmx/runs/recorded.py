@@ -102,9 +102,16 @@ def check_file(run: Path, names: Iterable[str]) -> None:
     if found is None:
         return
     for name in names:
-        known = [found[part].get(name) for part in ("files", "coming") if name in found[part]]
-        if known:
-            _check(run, name, known)
+        while True:
+            try:
+                _check(run, name, found)
+            except DamagedFileError:
+                # A run that goes on may have rewritten the file and its record in between.
+                before, found = found, _read(run)
+                if found is None or found == before:
+                    raise
+            else:
+                break
 
 
 def check_all(run: Path, *, checkpoints: bool) -> None:
@@ -220,7 +227,11 @@ def _is_listing(node: Any) -> bool:
     return not any(path.is_absolute() or ".." in path.parts for path in paths)
 
 
-def _check(run: Path, name: str, known: list[Entry]) -> None:
+def _check(run: Path, name: str, found: Entry) -> None:
+    """Raise DamagedFileError where a file is neither what its record says, nor what is coming."""
+    known = [found[part][name] for part in ("files", "coming") if name in found[part]]
+    if not known:
+        return
     try:
         with open_regular(run / name) as file:
             size = os.fstat(file.fileno()).st_size

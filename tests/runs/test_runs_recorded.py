@@ -214,6 +214,27 @@ def interrupted(
 STATES = ("checkpoints/target/last.safetensors", "checkpoints/source/best.safetensors")
 
 
+def test_a_file_that_is_rewritten_while_it_is_checked_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    recorded.begin(tmp_path)
+    real, coming = recorded.open_regular, ["second", "the third"]
+
+    def rewrite_first(path: Path, *args: Any) -> Any:
+        if coming and path.name == "manifest.json":  # after the record was read
+            recorded.replace(tmp_path, path.name, coming.pop(0))
+        return real(path, *args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(recorded, "open_regular", rewrite_first)
+        recorded.check_all(tmp_path, checkpoints=True)
+    assert not coming
+    (tmp_path / "manifest.json").write_text("the fourth")
+    with pytest.raises(DamagedFileError, match=r"manifest\.json is not what mmx wrote"):
+        recorded.check_all(tmp_path, checkpoints=True)
+
+
 def test_a_flipped_bit_in_a_run_that_was_interrupted_is_seen(
     prepared: Callable[..., Any], line: list[str], tmp_path: Path
 ) -> None:

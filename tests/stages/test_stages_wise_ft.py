@@ -345,7 +345,7 @@ def test_a_run_that_dies_around_its_curve_ends_as_if_it_had_not(
     with monkeypatch.context() as patched:
         patched.setattr(module, name, die)
         assert execution.execute(experiment, directory, ignored)["status"] == "interrupted"
-    assert directory.stage_file("target").exists() == (name == "describe_line")
+    assert directory.stage_file("target").exists() == (name == "describe_tested_line")
     assert execution.execute(experiment, directory, ignored)["status"] == "done"
     assert kept(directory) == kept(whole)
     one, two = (
