@@ -70,7 +70,7 @@ from mmx.stages import Context, open_task
 from mmx.training.events import StopRequest
 from mmx.training.fit import fit
 from mmx.training.loss import BatchLoss
-from mmx.training.many_heads import Plan, train_heads
+from mmx.training.many_heads import HeadTraining, train_heads
 from mmx.training.optimizer import AdamW, make_parameter_groups, set_rates, warmup_cosine
 from mmx.training.precision import Precision, choose_device
 from mmx.training.randomness import make_deterministic, permute
@@ -368,7 +368,7 @@ def bench_heads(device: torch.device, rounds: int) -> None:
         accuracy = (outputs.argmax(1) == val_y).float().mean().item()
         return {"accuracy": accuracy, "loss": F.cross_entropy(outputs, val_y).item()}
 
-    plan = Plan(
+    plan = HeadTraining(
         [AdamW(weight_decay=decay) for decay in DECAYS],
         trainer,
         F.cross_entropy,

@@ -41,7 +41,7 @@ from mmx.modalities.image import ImageColumn
 from mmx.modalities.text import TextColumn
 from mmx.model import MultimodalModel
 from mmx.stages import extract_features
-from mmx.training.data import Data, View
+from mmx.training.data import Data, ModalityReader
 from mmx.training.precision import Precision
 
 WORKERS = 2
@@ -127,14 +127,14 @@ def watch_batches(model: MultimodalModel, data: Data, name: str, precision: Prec
     return sizes[1:]  # the first is a single row, whose memory is measured
 
 
-def make_data(name: str, view: View, rows: int, precision: Precision) -> Data:
+def make_data(name: str, view: ModalityReader, rows: int, precision: Precision) -> Data:
     """Return rows of one split, decoded with as many workers as the bare loop."""
     splits = {"train": np.arange(rows)}
     target = torch.zeros(rows, dtype=torch.int64)
     return Data({name: view}, target, splits, device=precision.device, workers=WORKERS)
 
 
-def make_model(name: str, view: View, encoder: Callable[..., Any]) -> MultimodalModel:
+def make_model(name: str, view: ModalityReader, encoder: Callable[..., Any]) -> MultimodalModel:
     """Return a model of one encoder with its published weights."""
     model = MultimodalModel({name: view.spec}, {name: encoder}, Concat, 4)
     found: Any = model.encoders[name]
@@ -152,7 +152,7 @@ def make_text(rows: int, precision: Precision) -> tuple[MultimodalModel, Data, A
     options = {"model": str(folder), "max_tokens": 128}
     modality = Transformers.read_with(None, **options)
     column = TextColumn(list(texts))
-    view = View(column, modality, modality.fit(column, np.arange(rows)))
+    view = ModalityReader(column, modality, modality.fit(column, np.arange(rows)))
     model = make_model("text", view, partial(Transformers, **options)).to(precision.device)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     net = AutoModel.from_pretrained(folder, add_pooling_layer=False, dtype=torch.float32)
@@ -206,7 +206,7 @@ def make_image(rows: int, precision: Precision) -> tuple[MultimodalModel, Data, 
     paths = [paths[i % len(paths)] for i in range(rows)]
     modality = Timm.read_with(None, **options)
     column = ImageColumn(list(paths))
-    view = View(column, modality, modality.fit(column, np.arange(rows)))
+    view = ModalityReader(column, modality, modality.fit(column, np.arange(rows)))
     model = make_model("image", view, partial(Timm, **options))
     model = model.to(precision.device).to(memory_format=torch.channels_last)
     net: Any = timm.create_model("tf_efficientnet_lite0", num_classes=0).eval()

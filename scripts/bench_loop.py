@@ -23,7 +23,7 @@ from mmx.modalities import Batch, Column, Modality, Stored
 from mmx.model import MultimodalModel
 from mmx.objectives.cross_entropy import CrossEntropy
 from mmx.stage_id import StageId
-from mmx.training.data import Data, View
+from mmx.training.data import Data, ModalityReader
 from mmx.training.events import StopRequest
 from mmx.training.fit import fit
 from mmx.training.fixed_fronts import keep_fronts
@@ -62,7 +62,9 @@ class Case:
         rows = np.arange(len(self.labels))
         self.train, self.val = rows[:-VAL], rows[-VAL:]
         self.specs = {n: m.fit(column, self.train) for n, (column, m) in self.columns.items()}
-        self.views = {n: View(column, m, self.specs[n]) for n, (column, m) in self.columns.items()}
+        self.views = {
+            n: ModalityReader(column, m, self.specs[n]) for n, (column, m) in self.columns.items()
+        }
         splits = {"train": self.train, "val": self.val}
         self.data = Data(self.views, self.labels, splits, device=CPU, resident=True)
         self.data.decode()

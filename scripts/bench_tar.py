@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 
 from mmx.modalities.image import Image
 from mmx.tasks.table import Table
-from mmx.training.data import Data, View, split_rows
+from mmx.training.data import Data, ModalityReader, split_rows
 
 BATCH, SIDE, SIZE, DRAWN = 64, 96, 64, 200
 """Rows in a batch; pixels of a file and of what is read from it; different pictures."""
@@ -85,7 +85,7 @@ def bench_tar(rows: int, workers: int, rounds: int) -> None:
         opened = task.load()
         print(f"{rows:,} pictures, {path.stat().st_size / 2**20:.0f} MiB, opened in "
               f"{time.perf_counter() - began:.1f} s, {measure_peak():.0f} MiB")  # fmt: skip
-        view = View(opened.columns["image"], task.image, task.image.example())
+        view = ModalityReader(opened.columns["image"], task.image, task.image.example())
         everything = np.arange(rows, dtype=np.int64)
         data = Data(
             {"image": view},

@@ -40,7 +40,7 @@ from mmx.objectives.cross_entropy import CrossEntropy
 from mmx.runs.directory import RunDirectory
 from mmx.stage_id import StageId
 from mmx.tasks import Target
-from mmx.training.data import Data, View
+from mmx.training.data import Data, ModalityReader
 from mmx.training.events import Event, StopRequest
 from mmx.training.fit import fit
 from mmx.training.loss import BatchLoss
@@ -199,7 +199,9 @@ class Bench:
         }
         return Data(
             {
-                modality.name: View(column, modality, modality.fit(column, splits["train"]))
+                modality.name: ModalityReader(
+                    column, modality, modality.fit(column, splits["train"])
+                )
                 for column, modality in views
             },
             torch.from_numpy(labels),

@@ -11,7 +11,7 @@ import yaml
 from mmx.config.composed import Composed
 from mmx.config.locate import builtin_directory, read_headline, read_text_or_empty
 from mmx.config.option_files import list_option_files
-from mmx.config.yaml_comments import find_end, read_comments, walk_keys
+from mmx.config.yaml_comments import find_comment_place, read_comments, walk_keys
 from mmx.printable import one_line
 
 COLUMN = 40
@@ -55,7 +55,7 @@ def add_comments(text: str, comments: Mapping[str, str]) -> str:
     for path, key, value in walk_keys(yaml.compose(text, Loader=yaml.SafeLoader)):
         if comment := comments.get(f"{start}{path}"):
             node = path.rpartition(".")[0]
-            placed.setdefault(node, []).append((find_end(lines, key, value)[0], comment))
+            placed.setdefault(node, []).append((find_comment_place(lines, key, value)[0], comment))
     for siblings in placed.values():
         column = min(max(len(lines[line]) for line, _ in siblings), COLUMN) + 2
         for line, comment in siblings:

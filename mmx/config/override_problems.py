@@ -63,12 +63,9 @@ def check_overrides(
         if is_hydra_key(text):
             choosing.append(text)
         elif key in known or key == TASK_GROUP or "/" in key:
-            own = key not in known and find_alias(key, extra) in known
-            problem = _group_problem(override, text, [*known, key] if own else known, extra)
+            problem, added = _check_choice(override, text, known, extra)
             problems.append(problem)
-            # Of an input of its own there is no default in mmx's config that could be changed.
-            added = text if text.startswith(("+", "~")) or not own else f"+{text}"
-            choosing.extend([] if problem else [added])
+            choosing.extend(added)
         else:
             setting.append((override, text))
     places = [*(path.resolve() for path in extra), *list_part_directories()]
@@ -83,6 +80,19 @@ def check_overrides(
     typed = {override.key_or_group for override in parsed}
     clashes = find_chosen_clashes(composed, typed, extra) if list_part_directories() else ()
     return composed, [*stray, *clashes, *filter(None, problems)]
+
+
+def _check_choice(
+    override: Override, text: str, known: Sequence[str], extra: Sequence[Path]
+) -> tuple[Problem | None, list[str]]:
+    """Return what is wrong with the choice of an option, or what is passed on for it."""
+    key = override.key_or_group
+    own = key not in known and find_alias(key, extra) in known
+    problem = _group_problem(override, text, [*known, key] if own else known, extra)
+    if problem is not None:
+        return problem, []
+    # Of an input of its own there is no default in mmx's config that could be changed.
+    return None, [text if text.startswith(("+", "~")) or not own else f"+{text}"]
 
 
 def _drop_stray_experiment(composed: Composed) -> tuple[Composed, list[Problem]]:

@@ -47,7 +47,7 @@ def walk_keys(node: Node | None, prefix: str = "") -> Iterator[tuple[str, Scalar
             yield from walk_keys(value, f"{path}.")
 
 
-def find_end(lines: list[str], key: ScalarNode, value: Node) -> tuple[int, int]:
+def find_comment_place(lines: list[str], key: ScalarNode, value: Node) -> tuple[int, int]:
     """Return the line and column behind which a comment of a key may stand."""
     block = isinstance(value, ScalarNode) and value.style in ("|", ">")
     nested = isinstance(value, CollectionNode) and not value.flow_style
@@ -62,7 +62,7 @@ def find_end(lines: list[str], key: ScalarNode, value: Node) -> tuple[int, int]:
 
 def _read_beside(lines: list[str], key: ScalarNode, value: Node) -> str:
     """Return the comment behind a value, and its lines that follow."""
-    line, column = find_end(lines, key, value)
+    line, column = find_comment_place(lines, key, value)
     rest = lines[line][column:].strip() if line < len(lines) else ""
     if not rest.startswith("#"):
         return ""

@@ -18,7 +18,7 @@ from mmx.evaluation.noise import CORRUPTIONS, Corruption, Noise, corrupt
 from mmx.evaluation.subsets import Measure, SubsetOutputs, answer_subset, evaluation_mode, has_any
 from mmx.modalities import Batch, Stored
 from mmx.model import MultimodalModel
-from mmx.training.data import Data, Rows, View, split_rows
+from mmx.training.data import Data, ModalityReader, Rows, split_rows
 from mmx.training.encode import BATCH_SIZE
 from mmx.training.precision import Precision
 
@@ -190,7 +190,9 @@ def encode_batch(model: MultimodalModel, batch: Batch, frozen: frozenset[str]) -
     return dataclasses.replace(batch, features=features)
 
 
-def replace_input(batch: Batch, name: str, view: View, stored: Stored, present: Tensor) -> Batch:
+def replace_input(
+    batch: Batch, name: str, view: ModalityReader, stored: Stored, present: Tensor
+) -> Batch:
     """Return the batch with a new input of one modality, without its features."""
     device = batch.target.device
     values, lengths = stored.values.to(device), stored.lengths

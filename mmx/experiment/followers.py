@@ -14,7 +14,7 @@ from mmx.json_object import Json
 from mmx.runs.directory import RunDirectory
 from mmx.runs.tracked import describe_run, read_ending, read_points
 from mmx.trackers import Ending
-from mmx.trackers.follower import Follower
+from mmx.trackers.follower import TrackerThread
 from mmx.training.events import Event, EventKind
 
 
@@ -33,9 +33,9 @@ class Followers:
         self, experiment: Experiment, directory: RunDirectory, say: Callable[[str], None]
     ) -> None:
         self._directory, self._callbacks = directory, experiment.callbacks
-        self._tracker: Follower | None = None
+        self._tracker: TrackerThread | None = None
         if experiment.tracker is not None:
-            self._tracker = Follower(experiment.tracker, describe_run(directory), say)
+            self._tracker = TrackerThread(experiment.tracker, describe_run(directory), say)
 
     def add(self, event: Event, entries: Sequence[Json]) -> None:
         """Tell of an epoch.

@@ -23,11 +23,17 @@ def drop_unset(config: ConfigNode, built: Built) -> ConfigNode:
         for role, task in built.tasks.items()
         if isinstance(node := config.get(role), dict)
     }
-    # Runs from before there could be several processes say nothing of them.
+    # Without a metric the usual one counts, as in runs from before there was a choice.
+    return {
+        k: v for k, v in {**_drop_one_process(config), **kept}.items() if v or k not in LEFT_OUT
+    }
+
+
+def _drop_one_process(config: ConfigNode) -> ConfigNode:
+    """Return the config as runs had it before there could be several processes, where it is one."""
     if config.get("processes") == 1:
         config = {key: value for key, value in config.items() if key != "processes"}
     if isinstance(trainer := config.get("trainer"), dict) and not trainer.get("sync_batch_norm"):
         trainer = {key: value for key, value in trainer.items() if key != "sync_batch_norm"}
         config = {**config, "trainer": trainer}
-    # Without a metric the usual one counts, as in runs from before there was a choice.
-    return {k: v for k, v in {**config, **kept}.items() if v or k not in LEFT_OUT}
+    return config

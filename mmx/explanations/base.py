@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from mmx.encoders import Encoder
 from mmx.modalities import Batch, Features
 from mmx.model import MultimodalModel
-from mmx.training.data import View
+from mmx.training.data import ModalityReader
 
 Values = npt.NDArray[np.float32]
 
@@ -42,7 +42,7 @@ class Question:
     model: MultimodalModel
     batch: Batch
     name: str
-    view: View
+    view: ModalityReader
     output: int
 
     @property

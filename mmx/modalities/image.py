@@ -31,7 +31,7 @@ from mmx.modalities.pixels import (
     Background,
     Decoding,
     read_pixels,
-    resize,
+    resize_bilinear,
 )
 from mmx.modalities.source_column import SourceColumn
 
@@ -241,4 +241,4 @@ def read_image(
     image = column.images[row]
     if isinstance(image, FileOrBytes):
         return read_pixels(image, column.name_row(row), size, decoding)
-    return np.asarray(resize(PIL.Image.fromarray(np.asarray(image)).convert("RGB"), size))
+    return np.asarray(resize_bilinear(PIL.Image.fromarray(np.asarray(image)).convert("RGB"), size))

@@ -99,7 +99,7 @@ def read_pixels(
                 image.draft("RGB", (max(size), max(size)))
             if image.getexif().get(PIL.ExifTags.Base.Orientation, 1) != 1:
                 PIL.ImageOps.exif_transpose(image, in_place=True)
-            return np.asarray(resize(as_rgb(image, decoding.background), size))
+            return np.asarray(resize_bilinear(as_rgb(image, decoding.background), size))
     except TooLargeError as error:
         raise DataError(
             f"{name_row(row)}: image {name_file(source)} has {error}; at most "
@@ -261,7 +261,7 @@ def count_bits(image: PIL.Image.Image) -> int:
     return int(said[0]) if 8 < int(said[0]) < 16 else 16
 
 
-def resize(image: PIL.Image.Image, size: tuple[int, int] | None) -> PIL.Image.Image:
+def resize_bilinear(image: PIL.Image.Image, size: tuple[int, int] | None) -> PIL.Image.Image:
     """Return the image resized to (height, width), bilinear and antialiased, if it differs."""
     if size is None or image.size == (size[1], size[0]):
         return image

@@ -76,12 +76,12 @@ def make_tokenizer(name: str, *, bag: bool = False) -> Tokenize:
     def tokens(text: str) -> list[str]:
         if text.isascii():  # the same tokens, and much faster
             return old.findall(text.lower())
-        return _split_text(normalize(text), pairs=name == "script_pairs", bag=bag)
+        return _split_text(normalize_text(text), pairs=name == "script_pairs", bag=bag)
 
     return tokens
 
 
-def normalize(text: str) -> str:
+def normalize_text(text: str) -> str:
     """Return the text in lower case, in NFC, without full-width forms and variation selectors."""
     text = _FULL_WIDTH.sub(lambda wide: unicodedata.normalize("NFKC", wide[0]), text)
     return _SELECTORS.sub("", unicodedata.normalize("NFC", text.lower()))
@@ -95,7 +95,7 @@ def split_characters(text: str) -> list[str]:
     text = _BLANKS.sub(" ", text)
     if text.isascii():
         return list(text.lower())
-    return _compile_cluster().findall(normalize(text))
+    return _compile_cluster().findall(normalize_text(text))
 
 
 def make_ngrams(characters: list[str], least: int, most: int) -> list[str]:

@@ -24,7 +24,7 @@ from mmx.modalities.base import (
 from mmx.modalities.clips import measure_clip, read_frames
 from mmx.modalities.files import FileOrBytes, call_each
 from mmx.modalities.image import Image, ImageColumn, ImageSpec, PixelCount
-from mmx.modalities.pixels import resize
+from mmx.modalities.pixels import resize_bilinear
 from mmx.modalities.resized_image import ResizedImage
 from mmx.modalities.source_column import SourceColumn
 
@@ -152,7 +152,7 @@ class Video(Modality[VideoColumn, VideoSpec]):
         """Return one frame at the size that the encoder reads."""
         if isinstance(self.image, ResizedImage):
             return self.image.resize(pixels, size)
-        return np.asarray(resize(PIL.Image.fromarray(pixels), size))
+        return np.asarray(resize_bilinear(PIL.Image.fromarray(pixels), size))
 
     def example(self) -> VideoSpec:
         """Return the configured number and size of frames."""

@@ -146,7 +146,7 @@ class Group:
         """
 
 
-class Ranks(Group):
+class ProcessGroup(Group):
     """Several processes that ``torch.distributed`` connects.
 
     Args:

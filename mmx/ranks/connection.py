@@ -22,7 +22,7 @@ from torch._C._distributed_c10d import FileStore, PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from mmx.json_object import Json
-from mmx.processes.group import Group, Ranks, joined
+from mmx.processes.group import Group, ProcessGroup, joined
 from mmx.training.events import StopRequest
 from mmx.untrusted import parse_yaml
 from mmx.yaml_text import dump_yaml
@@ -37,7 +37,7 @@ LOOPBACK = {"linux": "lo", "darwin": "lo0"}
 
 
 @dataclass(frozen=True)
-class Job:
+class RankJob:
     """The run that the followers take part in.
 
     Attributes:
@@ -58,7 +58,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Ended:
+class RankEnd:
     """Why a process has ended: an error, or a signal that asked it to stop."""
 
     error: str
@@ -73,11 +73,11 @@ class Connection:
     rank: int
     size: int
 
-    def give(self, job: Job | None) -> None:
+    def give(self, job: RankJob | None) -> None:
         """Give the followers their job; None lets them go."""
         self.store.set(JOB, "" if job is None else dump_yaml(asdict(job)))
 
-    def wait_for_job(self, stop: StopRequest) -> Job | None:
+    def wait_for_job(self, stop: StopRequest) -> RankJob | None:
         """Return the job that the first process gives; None where it has none.
 
         Raises:
@@ -88,7 +88,7 @@ class Connection:
                 raise stop.describe("stopped before the run began")
             time.sleep(TICK_SECONDS)
         text = self.store.get(JOB).decode()
-        return Job(**parse_yaml(text, dict, Path(JOB))) if text else None
+        return RankJob(**parse_yaml(text, dict, Path(JOB))) if text else None
 
     def say_ready(self) -> None:
         """Say that this process has all that it needs of the run directory."""
@@ -98,16 +98,16 @@ class Connection:
         """Return whether a process has said that it is ready."""
         return bool(self.store.check([f"ready-{rank}"]))
 
-    def say_end(self, ended: Ended) -> None:
+    def say_end(self, ended: RankEnd) -> None:
         """Say why this process has ended."""
         self.store.set(f"ended-{self.rank}", dump_yaml(asdict(ended)))
 
-    def find_end(self, rank: int) -> Ended | None:
+    def find_end(self, rank: int) -> RankEnd | None:
         """Return why a process has ended; None while it has not said so."""
         key = f"ended-{rank}"
         if not self.store.check([key]):
             return None
-        return Ended(**parse_yaml(self.store.get(key).decode(), dict, Path(key)))
+        return RankEnd(**parse_yaml(self.store.get(key).decode(), dict, Path(key)))
 
     @contextmanager
     def open_group(
@@ -133,7 +133,7 @@ class Connection:
                 timeout=PATIENCE,
             )
             try:
-                group = Ranks(self.rank, self.size, explain)
+                group = ProcessGroup(self.rank, self.size, explain)
                 with joined(group):
                     yield group
             finally:

@@ -19,7 +19,7 @@ from mmx import stages
 from mmx.errors import Interrupted, ProcessError
 from mmx.experiment import Experiment, assemble
 from mmx.ranks import torchrun
-from mmx.ranks.connection import Connection, Ended, Job, connect_by_torchrun, connect_in
+from mmx.ranks.connection import Connection, RankEnd, RankJob, connect_by_torchrun, connect_in
 from mmx.runs.directory import RunDirectory
 from mmx.training.events import Event, StopRequest, release_signals, stop_on_signals
 from mmx.training.precision import choose_device
@@ -74,20 +74,20 @@ def take_part(connection: Connection, place: int, copy: Path) -> int:
             if job is not None:
                 _run(job, connection, place, copy, stop)
     except Interrupted as error:
-        connection.say_end(Ended(error.message, error.signal_number))
+        connection.say_end(RankEnd(error.message, error.signal_number))
         return error.exit_code
     except KeyboardInterrupt:
-        connection.say_end(Ended("stopped at once", signal.SIGINT))
+        connection.say_end(RankEnd("stopped at once", signal.SIGINT))
         return 130
     except ProcessError:  # the first process knows, or has ended itself
         return LEFT_ALONE
     except BaseException as error:
-        connection.say_end(Ended(str(error) or type(error).__name__))
+        connection.say_end(RankEnd(str(error) or type(error).__name__))
         raise
     return 0
 
 
-def _run(job: Job, connection: Connection, place: int, copy: Path, stop: StopRequest) -> None:
+def _run(job: RankJob, connection: Connection, place: int, copy: Path, stop: StopRequest) -> None:
     experiment = _make_silent(assemble(job.config, job.allowed, job.names))
     device = choose_device(experiment.settings.device)
     if device.type == "cuda":

@@ -24,7 +24,7 @@ from mmx.ranks import torchrun
 from mmx.ranks.connection import (
     TICK_SECONDS,
     Connection,
-    Job,
+    RankJob,
     connect_by_torchrun,
     connect_in,
 )
@@ -153,7 +153,7 @@ def lead(
     threads, device = find_threads(experiment), choose_device(experiment.settings.device)
     if device.type == "cuda":
         torch.cuda.set_device(torchrun.find_local_rank())
-    job = Job(
+    job = RankJob(
         experiment.config,
         list(experiment.allowed),
         dict(experiment.names),

@@ -9,7 +9,7 @@ from mmx.config.default_source import NO_SOURCE, OWN_DATA, SOURCE
 from mmx.config.locate import ALIASES, find_default_option, find_options
 from mmx.reference.docstrings import split_paragraphs
 from mmx.reference.entries import Key, Option, list_group
-from mmx.reference.topics import Reference
+from mmx.reference.topics import Catalog
 
 FOLDER = "reference/options"
 _CODE = re.compile(r"(``[^`]*``|`[^`]*`)")
@@ -21,7 +21,7 @@ def write_pages() -> dict[str, str]:
 
     A key's heading has the key as its anchor: ``transfer/parameter.md#transfer.wise_ft``.
     """
-    reference = Reference()
+    reference = Catalog()
     pages = {f"{FOLDER}/keys.md": _write_root(reference)}
     for group in reference.groups:
         pages[f"{FOLDER}/{group}/index.md"] = _write_group(group)
@@ -43,7 +43,7 @@ def list_own_options(group: str) -> list[str]:
     return list(find_options(group))
 
 
-def _write_index(reference: Reference) -> str:
+def _write_index(reference: Catalog) -> str:
     lines = [
         "# Every option and key",
         "",
@@ -56,7 +56,7 @@ def _write_index(reference: Reference) -> str:
     return _join(lines)
 
 
-def _write_root(reference: Reference) -> str:
+def _write_root(reference: Catalog) -> str:
     lines = ["# Keys of a run and of the trainer", ""]
     for key in reference.root.values():
         lines += [*_write_key(key, with_short=True)]

@@ -12,7 +12,7 @@ from mmx.config.locate import ALIASES, find_default_option
 from mmx.printable import printable
 from mmx.reference.docstrings import split_paragraphs
 from mmx.reference.entries import Key, Option, list_group
-from mmx.reference.topics import GroupTopic, KeysTopic, ListTopic, Reference, Topic
+from mmx.reference.topics import Catalog, GroupTopic, KeysTopic, ListTopic, Topic
 
 WIDTH = 80
 HEAD, NAME, QUIET, PLAIN = "bold", "bold cyan", "dim", ""
@@ -22,7 +22,7 @@ Line = tuple[str, str]
 """A line, and the style that rich gives it."""
 
 
-def write_topic(topic: Topic, reference: Reference) -> Iterator[Line]:
+def write_topic(topic: Topic, reference: Catalog) -> Iterator[Line]:
     """Yield the lines that explain a topic."""
     if isinstance(topic, Option):
         yield from _write_option(topic)
@@ -65,7 +65,7 @@ def _example(option: Option) -> str:
     return shlex.join(["mmx", "train", option.typed, *settings])
 
 
-def _write_group(group: str, reference: Reference) -> Iterator[Line]:
+def _write_group(group: str, reference: Catalog) -> Iterator[Line]:
     """Yield the options of a group, with its default."""
     options = list_group(group, reference.extra)
     default = find_default_option(group)

@@ -58,7 +58,7 @@ class ListTopic:
 Topic = GroupTopic | KeysTopic | ListTopic | Option
 
 
-class Reference:
+class Catalog:
     """Everything that can be looked up.
 
     Args:

@@ -127,7 +127,7 @@ def format_gains(summary: Summary) -> list[str]:
     """Return the gains over controls, and how fast the target trains, one sentence a line."""
     if summary.gain is None:
         return []
-    lines, gains = [format_gain(summary.gain)], summary.gains
+    lines, gains = [format_gain_sentence(summary.gain)], summary.gains
     if summary.gain.control in gains:
         lines += format_row_counts(summary.gain.control, gains[summary.gain.control])
     if len(gains) > 1:
@@ -188,7 +188,7 @@ def format_line(summary: Summary) -> list[str]:
     return lines
 
 
-def format_gain(gain: StatedGain) -> str:
+def format_gain_sentence(gain: StatedGain) -> str:
     """Return the gain as one sentence."""
     budget = " of equal budget" if find_control(gain.control).trained else ""
     metric = gain.metric + (" (lower is better, so a positive gain is one)" * gain.lower_is_better)

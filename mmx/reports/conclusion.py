@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmx.reports.group_gain import GroupGain
-from mmx.reports.headline import NO_SOURCE, format_gain, write_headline
+from mmx.reports.headline import NO_SOURCE, format_gain_over, write_headline
 from mmx.reports.next_command import Typed, advise_after_run, advise_after_sweep
 from mmx.reports.sweep_gains import Gains
 from mmx.runs.summary import Summary
@@ -84,4 +84,4 @@ def _say_group(each: GroupGain) -> str:
     if not gain.learned:
         means = f"target {each.target:.3f}, {gain.control} control {each.control:.3f}"
         return f"{gain.verdict} ({means} {gain.metric} over {each.over})"
-    return f"{gain.verdict} ({format_gain(gain)} the {gain.control} control, over {each.over})"
+    return f"{gain.verdict} ({format_gain_over(gain)} the {gain.control} control, over {each.over})"

@@ -30,13 +30,14 @@ def write_headline(summary: Summary) -> str:
     transfers = find_control(gain.control).without_source and source not in NO_SOURCE
     if not (low > 0 or high < 0):
         what = f"Whether {source} helps on {target}" if transfers else f"A difference on {target}"
-        return f"{what} is not clear: {format_gain(gain)} {over}"
+        return f"{what} is not clear: {format_gain_over(gain)} {over}"
     if transfers:
-        return f"{source} {'helps' if low > 0 else 'hurts'} on {target}: {format_gain(gain)} {over}"
+        effect = f"{source} {'helps' if low > 0 else 'hurts'} on {target}"
+        return f"{effect}: {format_gain_over(gain)} {over}"
     return f"{target} is {'better' if low > 0 else 'worse'} than {over}: {_format_amount(gain)}"
 
 
-def format_gain(gain: Gain | StatedGain) -> str:
+def format_gain_over(gain: Gain | StatedGain) -> str:
     """Return a gain for a sentence that goes on with its control: ``+0.100 accuracy over``."""
     return f"{_format_amount(gain)} {'than' if gain.lower_is_better else 'over'}"
 

@@ -14,7 +14,12 @@ from mmx.printable import VALUE, one_line
 from mmx.reports.group_line import GroupLine
 from mmx.reports.latex import escape_latex, shrink
 from mmx.reports.many_runs import ManyRuns
-from mmx.reports.many_runs_table import describe_comparison, find_label, format_gain, format_mean
+from mmx.reports.many_runs_table import (
+    describe_comparison,
+    find_label,
+    format_group_gain,
+    format_mean,
+)
 
 PAGE = 45
 """Lines from which a table breaks between pages."""
@@ -72,7 +77,7 @@ def _list_columns(found: ManyRuns) -> list[Column]:
         ("val", lambda line: f"{line.val.value:.3f}"),
     ]
     if any(line.gain for line in found.lines):
-        columns.append(("gain", format_gain))
+        columns.append(("gain", format_group_gain))
     if any(line.paired for line in found.lines):
         columns.append(("to the best", _format_paired))
     return [

@@ -115,7 +115,7 @@ def _list_columns(found: ManyRuns) -> list[tuple[str, Callable[[GroupLine], str]
         (f"{found.metric} val", lambda line: format_mean(line.val)),
     ]
     if any(line.gain for line in found.lines):
-        columns.append(("gain", format_gain))
+        columns.append(("gain", format_group_gain))
     if any(line.paired for line in found.lines):
         columns.append(("to the best", _format_paired))
     return [
@@ -145,7 +145,7 @@ def find_label(key: str, line: GroupLine) -> str:
     return line.group.label.get(key, "")
 
 
-def format_gain(line: GroupLine) -> str:
+def format_group_gain(line: GroupLine) -> str:
     """Return the gain of a group with its interval; "" where it has none."""
     return "" if line.gain is None else format_mean(line.gain, signed=True)
 

@@ -13,7 +13,7 @@ from mmx.reports.transfer_matrix import NEGATIVE, POSITIVE, Matrix, MatrixCell, 
 from mmx.reports.transfer_matrix_table import (
     LEGEND,
     describe_matrix,
-    format_interval,
+    format_cell_interval,
     list_matrix_heads,
     list_matrix_rows,
 )
@@ -98,7 +98,7 @@ def _draw(found: TransferMatrix, matrices: Sequence[Matrix], title: str) -> Char
 
 def _make_cell(cell: MatrixCell, row: str, column: str) -> HeatCell:
     value = cell.gain.gain.value
-    interval = format_interval(cell).replace("-", "\u2212")
+    interval = format_cell_interval(cell).replace("-", "\u2212")
     about = f"{cell.source} → {cell.target}: {format_number(value, signed=True)}"
     about += f" ({interval}), n = {cell.gain.count}" if interval else f", n = {cell.gain.count}"
     mark = {POSITIVE: " +", NEGATIVE: " −"}.get(cell.mark, f" {cell.mark}")

@@ -130,31 +130,31 @@ def write_over_seeds(suite: str, found: Sequence[OverSeeds], folder: Path, sweep
         sweep=sweep,
         suite=TITLES[suite],
         split=next(iter(found[0].means))[0],
-        answer=tell(suite, found),
+        answer=describe_largest_difference(suite, found),
         charts=[_draw(suite, each) for each in found[:MOST_DRAWN]],
-        grids=[make_grid(suite, each) for each in found],
+        grids=[make_means_grid(suite, each) for each in found],
     )
     path = folder / f"{suite}.html"
     write_text(path, html)
     return path
 
 
-def make_grid(suite: str, found: OverSeeds) -> Grid:
+def make_means_grid(suite: str, found: OverSeeds) -> Grid:
     """Return the means of a group as a table for people."""
     rows = tuple(
-        (*condition[1:], *(format_interval(name, means[name]) for name in found.metrics))
+        (*condition[1:], *(format_mean_interval(name, means[name]) for name in found.metrics))
         for condition, means in found.means.items()
     )
     return Grid(found.title, (*CONDITIONS[suite][1:], *found.metrics), rows)
 
 
-def format_interval(name: str, mean: GroupMean) -> str:
+def format_mean_interval(name: str, mean: GroupMean) -> str:
     """Return a mean with half of its interval, where it has one."""
     text = format_metric(name, mean.value)
     return text if mean.half_width is None else f"{text} ± {format_metric(name, mean.half_width)}"
 
 
-def tell(suite: str, found: Sequence[OverSeeds]) -> str:
+def describe_largest_difference(suite: str, found: Sequence[OverSeeds]) -> str:
     """Return by how much the metric that counts differs most from its largest value."""
     parts = []
     for each in found:
@@ -162,10 +162,9 @@ def tell(suite: str, found: Sequence[OverSeeds]) -> str:
         values = {" ".join(key[1:]): means[name] for key, means in each.overall.items()}
         high = max(values, key=lambda key: values[key].value)
         low = min(values, key=lambda key: values[key].value)
-        parts.append(
-            f"{each.group.name}: {name} from {format_interval(name, values[low])} ({low.strip()}) "
-            f"to {format_interval(name, values[high])} ({high.strip()})"
-        )
+        least, most = (format_mean_interval(name, values[key]) for key in (low, high))
+        text = f"{name} from {least} ({low.strip()}) to {most} ({high.strip()})"
+        parts.append(f"{each.group.name}: {text}")
     more = f"; and {len(parts) - 3} more groups" if len(parts) > 3 else ""
     return "; ".join(parts[:3]) + more
 
@@ -177,7 +176,7 @@ def _draw(suite: str, found: OverSeeds) -> Chart:
         for key, means in found.overall.items()
     ]
     spec = draw_bars(bars, x=name, signed=suite == "importance")
-    return Chart(f"{found.group.name}: {name}", spec, make_grid(suite, found))
+    return Chart(f"{found.group.name}: {name}", spec, make_means_grid(suite, found))
 
 
 def _find_ends(mean: GroupMean) -> tuple[float, float] | None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mmx.reports.transfer_matrix import NEGATIVE, POSITIVE, Matrix, MatrixCell, TransferMatrix
-from mmx.reports.transfer_matrix_table import format_interval
+from mmx.reports.transfer_matrix_table import format_cell_interval
 
 COLOURS = "PuOr_r"
 """Purple for losses and orange for gains, which colour-blind readers tell apart (ColorBrewer)."""
@@ -124,6 +124,6 @@ def _wrap_name(found: TransferMatrix, matrix: Matrix) -> str:
 
 def _write_cell(cell: MatrixCell) -> str:
     mark = "−" if cell.mark == NEGATIVE else cell.mark
-    interval = format_interval(cell)
+    interval = format_cell_interval(cell)
     lines = [f"{cell.gain.gain.value:+.3f}  {mark}", interval, f"n = {cell.gain.count}"]
     return "\n".join(filter(None, lines)).replace("-", "−")

@@ -62,11 +62,11 @@ def _describe_best(best: MatrixCell) -> str:
 
 def format_cell(cell: MatrixCell) -> str:
     """Return the gain with its interval."""
-    interval = format_interval(cell)
+    interval = format_cell_interval(cell)
     return f"{cell.gain.gain.value:+.3f}" + (f" ({interval})" if interval else "")
 
 
-def format_interval(cell: MatrixCell) -> str:
+def format_cell_interval(cell: MatrixCell) -> str:
     """Return the interval; empty without one."""
     found = cell.gain.gain.interval
     return "" if found is None else f"{found[0]:+.3f} … {found[1]:+.3f}"
@@ -111,7 +111,7 @@ def _draw_table(found: TransferMatrix, matrix: Matrix) -> list[str]:
                 below.append("")
             else:
                 above.append(f"{cell.gain.gain.value:+.3f} n={cell.gain.count} [{cell.mark}]")
-                below.append(format_interval(cell))
+                below.append(format_cell_interval(cell))
         rows += [above, below] if any(below) else [above]
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     return [GAP.join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -34,6 +34,12 @@ def as_text(cell: Any, missing: frozenset[str]) -> str | None:
             cell = cell.decode()
         except UnicodeDecodeError as error:
             raise TypeError(f"{len(cell)} bytes that are not UTF-8") from error
+    text = _write_plain(cell)
+    return None if text.strip() in missing else text
+
+
+def _write_plain(cell: Any) -> str:
+    """Return ``str`` of a cell. Raises TypeError where that is no text of a table."""
     for kind, what in (
         (list, "a list"),
         (dict, "an object"),
@@ -47,7 +53,7 @@ def as_text(cell: Any, missing: frozenset[str]) -> str | None:
         text.encode()
     except UnicodeEncodeError as error:  # a JSON escape such as "\ud83d" on its own
         raise TypeError("half a surrogate pair") from error
-    return None if text.strip() in missing else text
+    return text
 
 
 def as_file(cell: Any, missing: frozenset[str]) -> str | bytes | Member | None:

@@ -48,7 +48,7 @@ def find_witnesses(
         cells: dict[str, _Column] = {}
         first = [ask(_read_cells(table, cells, name, missing)) for name, ask in open_questions]
         of_row = [_find_first(ask, (each[0] for each in rows)) for ask in of_rows]
-        for row in {each for each in [*first, *of_row] if each is not None}:
+        for row in _list_places([*first, *of_row]):
             found[start + row + 1] = source.cut(rows, row, row + 1)
         open_questions = _drop_answered(open_questions, first)
         of_rows = _drop_answered(of_rows, of_row)
@@ -56,6 +56,11 @@ def find_witnesses(
         if not open_questions and not of_rows:
             break
     return dict(sorted(found.items()))
+
+
+def _list_places(answers: Sequence[int | None]) -> set[int]:
+    """Return the rows that answer a question."""
+    return {each for each in answers if each is not None}
 
 
 def _drop_answered(questions: Sequence[Asked], places: Sequence[int | None]) -> list[Asked]:

@@ -13,7 +13,7 @@ WAIT_INTERRUPTED = 10.0
 """Most seconds that a run that was stopped waits for its tracker."""
 
 
-class Follower:
+class TrackerThread:
     """Hands the points of a run to a tracker while the run goes on.
 
     The tracker is called from a daemon thread alone. Whatever it raises is told once, from the

@@ -32,7 +32,7 @@ CPU_PART, CUDA_PART = 0.4, 0.5
 
 
 @dataclass(frozen=True)
-class View:
+class ModalityReader:
     """One modality of a task, and how to read it.
 
     Attributes:
@@ -53,7 +53,7 @@ class View:
 class _Decoding(torch.utils.data.Dataset[dict[str, Stored]]):
     """Batches of rows, decoded when a worker asks for them."""
 
-    def __init__(self, views: Mapping[str, View], batches: Sequence[Rows]) -> None:
+    def __init__(self, views: Mapping[str, ModalityReader], batches: Sequence[Rows]) -> None:
         self.views, self.batches = views, batches
 
     def __len__(self) -> int:
@@ -79,7 +79,7 @@ class Data:
 
     def __init__(
         self,
-        views: Mapping[str, View],
+        views: Mapping[str, ModalityReader],
         target: Tensor,
         splits: Mapping[str, Rows],
         *,
@@ -396,7 +396,7 @@ def _move(stored: Stored, device: torch.device) -> Stored:
     return Stored(stored.values.to(device, non_blocking=True), lengths)
 
 
-def _fits(views: Mapping[str, View], device: torch.device) -> bool:
+def _fits(views: Mapping[str, ModalityReader], device: torch.device) -> bool:
     """Return whether all decoded rows fit into the free memory of the device."""
     needed = sum(
         view.modality.bytes_per_row(view.spec) * len(view.column)

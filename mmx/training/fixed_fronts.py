@@ -15,7 +15,7 @@ from torch import Tensor
 from mmx.encoders import Encoder
 from mmx.modalities import Stored
 from mmx.model import MultimodalModel
-from mmx.training.data import Data, View, count_free_bytes, split_rows
+from mmx.training.data import Data, ModalityReader, count_free_bytes, split_rows
 
 Front = Callable[[Tensor, Tensor | None], Tensor]
 
@@ -52,7 +52,7 @@ def _are_alike(stored: Stored) -> bool:
 
 
 @torch.no_grad()
-def _compute(data: Data, view: View, stored: Stored, front: Front) -> Tensor | None:
+def _compute(data: Data, view: ModalityReader, stored: Stored, front: Front) -> Tensor | None:
     """Return the front of training and validation rows, zeros for others; None where it cannot be.
 
     Rows of the test split are left out: they are locked.

@@ -38,7 +38,7 @@ NORM = ("norm.running_mean", "norm.running_var", "norm.num_batches_tracked")
 
 
 @dataclass(frozen=True)
-class Plan:
+class HeadTraining:
     """How the heads are trained and evaluated.
 
     Attributes:
@@ -87,7 +87,7 @@ def train_heads(
     target: Tensor,
     val: Sequence[Tensor],
     seeds: Sequence[int],
-    plan: Plan,
+    plan: HeadTraining,
     stop: StopRequest | None = None,
 ) -> list[list[TrainedHead]]:
     """Train S · L heads as one batch, with the results of separate training.
@@ -147,7 +147,7 @@ def _judge(
     batch: _HeadBatch,
     losses: list[list[float]],
     metrics: Sequence[ValMetrics],
-    plan: Plan,
+    plan: HeadTraining,
     epoch: int,
 ) -> bool:
     """Record an epoch's metrics, keep better heads; return whether any head continues."""
@@ -180,7 +180,7 @@ class _HeadBatch:
         features: Sequence[Tensor],
         target: Tensor,
         val: Sequence[Tensor],
-        plan: Plan,
+        plan: HeadTraining,
     ) -> None:
         self.heads, self.plan, self.target = heads, plan, target
         like = heads[0].layers[0].weight

@@ -103,11 +103,16 @@ def _complete(completes: Mapping[str, Any], words: Sequence[str], last: str) -> 
     if completes.get("sweeps") and (words or "words" not in completes):
         found += _complete_sweep(last)
     if completes.get("topics"):
-        keys = (each.rstrip("=") if "." in each else each for each in _complete_override([], last))
-        return _select(find_verbs(), last) + list(keys)
+        return _complete_topic(last)
     if completes.get("overrides"):
         return _complete_override(words, last) + found
     return (_select(completes.get("words", ()), last) if not words else []) + found
+
+
+def _complete_topic(last: str) -> list[str]:
+    """Return what can be looked up: verbs, groups, options and keys."""
+    keys = (each.rstrip("=") if "." in each else each for each in _complete_override([], last))
+    return _select(find_verbs(), last) + list(keys)
 
 
 def _select(words: Iterable[str], beginning: str) -> list[str]:

@@ -54,7 +54,7 @@ from mmx.training.randomness import make_deterministic
 from mmx.verbs import evaluate_suites
 from mmx.verbs.arguments import Parser, list_allowed_packages
 from mmx.verbs.evaluate_other import evaluate_other
-from mmx.verbs.evaluate_sweep import evaluate_sweep, is_sweep, require_suites
+from mmx.verbs.evaluate_sweep import evaluate_sweep, holds_runs_of_sweep, require_suites
 from mmx.verbs.opening import NOTHING_IS_MADE, open_config, read_key, read_typed
 
 NAME = "eval"
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str]) -> int:
     if tables:
         _refuse_beside_table(tables, suites, given)
     console = Console(stderr=True)
-    if is_sweep(given.run):
+    if holds_runs_of_sweep(given.run):
         require_suites(given.run, tables, suites)
 
         def measure_run(directory: RunDirectory) -> Json:

@@ -14,15 +14,15 @@ from mmx.reports.run_groups import drop_repeated, find_runs, group_by_settings
 from mmx.reports.suites_over_seeds import (
     OverSeeds,
     collect_over_seeds,
-    make_grid,
-    tell,
+    describe_largest_difference,
+    make_means_grid,
     write_over_seeds,
 )
 from mmx.runs.directory import RunDirectory
 from mmx.terminal import Console
 
 
-def is_sweep(path: Path) -> bool:
+def holds_runs_of_sweep(path: Path) -> bool:
     """Return whether a path is a sweep, and no run."""
     return (path / "runs").is_dir() and not (path / "config.yaml").exists()
 
@@ -81,14 +81,19 @@ def evaluate_sweep(
         for each in found:
             console.print(_make_table(kept, each))
         page = write_over_seeds(kept, found, folder, sweep.name)
-        console.print(one_line(tell(kept, found)), highlight=False, markup=False, soft_wrap=True)
+        console.print(
+            one_line(describe_largest_difference(kept, found)),
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
         console.print(str(page), highlight=False, markup=False, soft_wrap=True)
         said[suite] = [_describe(each) for each in found]
     return said
 
 
 def _make_table(suite: str, found: OverSeeds) -> Table:
-    grid = make_grid(suite, found)
+    grid = make_means_grid(suite, found)
     table = Table(title=grid.title, title_justify="left")
     for name in grid.columns:
         table.add_column(name)

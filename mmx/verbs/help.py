@@ -81,9 +81,9 @@ def _explain_verb(name: str, extra: Sequence[Path]) -> None:
 def _explain(word: str, extra: Sequence[Path], allowed: Sequence[str]) -> None:
     """Print what a word stands for."""
     from mmx.reference.prompt import write_topic  # imports the classes: slow
-    from mmx.reference.topics import Reference
+    from mmx.reference.topics import Catalog
 
-    reference = Reference(extra, allowed)
+    reference = Catalog(extra, allowed)
     console = Console()
     for text, style in write_topic(reference.find(word), reference):
         console.print(text, style=style, highlight=False, soft_wrap=True)

@@ -72,7 +72,7 @@ def run_line(
     line = take_processes(expand(line))
     refuse_jobs_of_one_run(line)
     where, jobs = check_line(line, allowed)
-    for text in list_notes(jobs, line.config_dirs):
+    for text in list_option_notes(jobs, line.config_dirs):
         Console(stderr=True).print(f"note: {text}", highlight=False, soft_wrap=True)
     where = where if again is None else again.path
     until = find_end(find_budget(jobs))
@@ -100,7 +100,7 @@ def run_line(
     return conclude(directory, outcome, argv)
 
 
-def list_notes(found: Sequence[Job], extra: Sequence[Path]) -> list[str]:
+def list_option_notes(found: Sequence[Job], extra: Sequence[Path]) -> list[str]:
     """Return what is to be known of the options of a command line, each note once."""
     return [*{note: None for job in found for note in describe_namesakes(job.composed, extra)}]
 

@@ -79,7 +79,7 @@ def run_sweep(
     forget_data()  # of an earlier sweep of this process
     jobs = plan_jobs(found)
     if again is not None:
-        argv = again.choose_line(argv, [job.overrides for job in jobs], list_keys(jobs))
+        argv = again.choose_line(argv, [job.overrides for job in jobs], list_job_keys(jobs))
     workers = _share_machine(found, jobs)
     output = Path(found[0].experiment.settings.output_dir)
     plan = sweep.plan_sweep(output, jobs, where, argv)
@@ -118,7 +118,7 @@ def _share_machine(found: Sequence[Job], jobs: Sequence[Planned]) -> WorkerPlan:
     """Return how the jobs share this machine; a launcher of Hydra decides that by itself."""
     if found[0].composed.launcher.name != "basic":
         return WorkerPlan(1)
-    return plan_sweep_workers(found, list_keys(jobs))
+    return plan_sweep_workers(found, list_job_keys(jobs))
 
 
 def _run_all(task: SweepJob, found: Sequence[Job], workers: WorkerPlan) -> None:
@@ -153,7 +153,7 @@ def plan_jobs(found: Sequence[Job]) -> list[Planned]:
     ]
 
 
-def list_keys(jobs: Sequence[Planned]) -> list[str]:
+def list_job_keys(jobs: Sequence[Planned]) -> list[str]:
     """Return the keys of planned jobs."""
     return [job.wanted.key for job in jobs]
 

@@ -24,7 +24,7 @@ from mmx.modalities.image import Image, ImageColumn
 from mmx.modalities.tabular import Tabular, TabularColumn
 from mmx.modalities.text import TextColumn, TfidfVectors, Tokens
 from mmx.model import MultimodalModel
-from mmx.training.data import Data, View
+from mmx.training.data import Data, ModalityReader
 from mmx.training.precision import Precision
 
 ROWS, CLASSES = 16, 3
@@ -98,7 +98,10 @@ class Shop:
 
     def make_data(self, given: Mapping[str, Column]) -> Data:
         return Data(
-            {name: View(given[name], self.modalities[name], self.specs[name]) for name in given},
+            {
+                name: ModalityReader(given[name], self.modalities[name], self.specs[name])
+                for name in given
+            },
             self.target,
             {"train": np.arange(ROWS)},
             device=torch.device("cpu"),

@@ -18,7 +18,7 @@ from mmx.evaluation.near_duplicates import (
     find_near_duplicates,
     group_rows,
 )
-from mmx.evaluation.near_duplicates.alignment import measure_distances
+from mmx.evaluation.near_duplicates.alignment import measure_aligned_distances
 from mmx.evaluation.near_duplicates.pictures import compare_pictures
 from mmx.evaluation.near_duplicates.sounds import compare_sounds, correlate_shifted
 from mmx.evaluation.near_duplicates.texts import compare_texts, cut_pieces, simplify
@@ -105,7 +105,7 @@ def test_small_pictures_may_differ_as_much_as_a_jpeg_of_them_does():
     smooth = paint_small(7), paint_small(7) + 0.2 * (paint_small(8) - paint_small(7))
     rows = [*map(round_levels, [*fine, *smooth]), np.asarray(jpeg)]
     for one, other in ((7, 22), (20, 21)):
-        measured = measure_distances(rows[one][None], rows[other][None])
+        measured = measure_aligned_distances(rows[one][None], rows[other][None])
         assert 0.15 < measured.shape[0] < 0.35
         assert measured.patch[0] < 0.6
     found = compare_pictures(ImageColumn(rows), None, searches(23, [21, 22])).pairs
@@ -134,13 +134,13 @@ def test_a_broken_picture_is_named_and_the_others_are_compared():
 def test_the_distance_of_shape_is_that_of_the_correlation():
     rng = np.random.default_rng(0)
     one = rng.integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
-    assert measure_distances(one, one).shape[0] == pytest.approx(0, abs=2e-3)
-    assert measure_distances(one, one).colour[0] == pytest.approx(0, abs=1e-3)
+    assert measure_aligned_distances(one, one).shape[0] == pytest.approx(0, abs=2e-3)
+    assert measure_aligned_distances(one, one).colour[0] == pytest.approx(0, abs=1e-3)
     smooth = np.asarray(paint(3, (32, 32)))[None]
     noisy = (smooth + rng.normal(0, 6, smooth.shape)).clip(0, 255).astype(np.uint8)
     grey = [each[0] @ np.array([0.299, 0.587, 0.114]) for each in (smooth, noisy)]
     correlation = np.corrcoef(grey[0].ravel(), grey[1].ravel())[0, 1]
-    found = measure_distances(smooth, noisy).shape[0]
+    found = measure_aligned_distances(smooth, noisy).shape[0]
     assert found == pytest.approx(np.sqrt(2 - 2 * correlation), rel=0.03)
 
 

@@ -17,7 +17,7 @@ from mmx.evaluation.noise.video import corrupt_frames, freeze_frames
 from mmx.modalities.sequence import SequenceColumn, Sequences
 from mmx.modalities.vector import Vector, VectorColumn
 from mmx.modalities.video import Video, VideoColumn
-from mmx.training.data import View
+from mmx.training.data import ModalityReader
 
 NAMES = {
     "vector": ["additive", "missing_items"],
@@ -44,7 +44,7 @@ def make(name: str) -> Corruption:
             [None if row == 4 else draw.normal(2, 3, (row % 7, 4)) for row in range(30)]
         )
         modality = Sequences(max_steps=5)
-    view = View(column, modality, modality.fit(column, ROWS))
+    view = ModalityReader(column, modality, modality.fit(column, ROWS))
     return CORRUPTIONS[name](view)
 
 

@@ -13,7 +13,7 @@ from mmx.explanations import Question
 from mmx.fusion.concat import Concat
 from mmx.modalities import Batch, Column, Modality
 from mmx.model import MultimodalModel
-from mmx.training.data import Data, View
+from mmx.training.data import Data, ModalityReader
 from mmx.training.randomness import seed_torch
 
 Ask = Callable[..., Question]
@@ -33,7 +33,7 @@ def ask_about(
     """Return a question to a model of one input, with weights drawn from a seed."""
     rows = np.arange(len(column))
     spec = modality.fit(column, rows)
-    view = View(column, modality, spec)
+    view = ModalityReader(column, modality, spec)
     name = modality.name
     seed_torch(seed, "weights")
     model = MultimodalModel({name: spec}, {name: encoder}, fusion, outputs).eval()

@@ -15,7 +15,7 @@ from mmx.modalities.augmentations.crop_flip import CropFlip
 from mmx.modalities.augmentations.rand import Rand
 from mmx.modalities.image import Image, ImageColumn
 from mmx.modalities.resized_image import ResizedImage
-from mmx.training.data import Data, View
+from mmx.training.data import Data, ModalityReader
 
 PHOTOS = torch.from_numpy(
     np.random.default_rng(0).integers(0, 256, (12, 16, 24, 3), dtype=np.uint8)
@@ -93,7 +93,7 @@ def test_published_encoders_keep_the_augmentation():
 def test_streamed_and_resident_rows_are_changed_alike_and_only_in_training(name):
     image, column = Image(size=(16, 24), augment=name), ImageColumn(PHOTOS.numpy())
     rows = np.arange(12)
-    view = View(column, image, image.fit(column, rows))
+    view = ModalityReader(column, image, image.fit(column, rows))
     seen = []
     for resident in (True, False):
         data = Data(

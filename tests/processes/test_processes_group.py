@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mmx.errors import ProcessError
 from mmx.processes.batch_norm import NormRows
-from mmx.processes.group import Group, Ranks
+from mmx.processes.group import Group, ProcessGroup
 from mmx.processes.shares import divide_rows
 from mmx.ranks.connection import connect_in
 
@@ -131,7 +131,7 @@ def work(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     connection = connect_in(Path(folder), rank, 2)
     with connection.open_group(torch.device("cpu"), 1, lambda error: error) as group:
-        assert isinstance(group, Ranks)
+        assert isinstance(group, ProcessGroup)
         torch.save(find_all(group), Path(folder) / f"{rank}.pt")
 
 
@@ -221,7 +221,7 @@ def test_compiled_norms_are_weighed_by_the_rows_of_the_step():
 
 def test_a_step_is_not_added_up_where_nothing_counts_rows():
     with pytest.raises(RuntimeError, match="add_up outside of"):
-        Ranks(0, 2, lambda error: error).add_up(Model(), torch.zeros(()), [], BATCHES)
+        ProcessGroup(0, 2, lambda error: error).add_up(Model(), torch.zeros(()), [], BATCHES)
 
 
 def test_they_agree_gather_in_order_and_make_together(found, alone):

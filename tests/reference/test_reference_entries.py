@@ -14,7 +14,7 @@ from mmx.errors import UsageError
 from mmx.reference.docstrings import Docs, first_sentence, read_docs, split_paragraphs
 from mmx.reference.entries import describe_option, describe_root
 from mmx.reference.prompt import WIDTH, write_topic
-from mmx.reference.topics import GroupTopic, KeysTopic, ListTopic, Reference
+from mmx.reference.topics import Catalog, GroupTopic, KeysTopic, ListTopic
 
 EVERY_GROUP = [*GROUPS, "experiment"]
 LEAST_WORDS = 3
@@ -22,7 +22,7 @@ LEAST_WORDS = 3
 
 @pytest.fixture(scope="module")
 def reference():
-    return Reference()
+    return Catalog()
 
 
 def say(word, reference):
@@ -111,7 +111,7 @@ def test_a_class_that_nobody_allowed_is_not_imported(tmp_path, monkeypatch):
     assert [(key.path, key.default, key.text) for key in option.keys] == [
         ("fusion.width", "3", "of what it gives")
     ]
-    lines = [text for text, _ in write_topic(option, Reference([tmp_path]))]
+    lines = [text for text, _ in write_topic(option, Catalog([tmp_path]))]
     assert any("--allow stranger_part" in line for line in lines)
 
 
@@ -119,7 +119,7 @@ def test_a_class_that_nobody_allowed_is_not_imported(tmp_path, monkeypatch):
 def test_a_command_is_quoted_for_a_shell(tmp_path, default):
     (tmp_path / "fusion").mkdir()
     (tmp_path / "fusion" / "a;b.yaml").write_text(f'# of a stranger\nwidth: "{default}"\n')
-    reference = Reference([tmp_path])
+    reference = Catalog([tmp_path])
     typed = say("fusion=a;b", reference)[-1].removeprefix("type:  ")
     assert shlex.split(typed) == ["mmx", "train", "fusion=a;b", f"fusion.width={default}"]
     assert typed == shlex.join(shlex.split(typed))  # no part of it is left to the shell

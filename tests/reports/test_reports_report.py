@@ -13,7 +13,7 @@ from mmx.reports import report, report_charts
 from mmx.reports.answer import (
     answer,
     format_faster,
-    format_gain,
+    format_gain_sentence,
     format_gains,
     format_line,
     format_search,
@@ -353,10 +353,10 @@ def test_gains_over_several_controls_are_told_line_by_line() -> None:
 
 def test_what_had_no_budget_is_not_said_to_have_an_equal_one() -> None:
     gain = {"metric": "r2", "value": 0.1, "verdict": "unclear"}
-    assert format_gain(StatedGain.from_json({**gain, "control": "majority"})) == (
+    assert format_gain_sentence(StatedGain.from_json({**gain, "control": "majority"})) == (
         "gain: +0.100 r2 over the majority control: unclear"
     )
-    text = format_gain(StatedGain.from_json(gain))
+    text = format_gain_sentence(StatedGain.from_json(gain))
     assert text == "gain: +0.100 r2 over the scratch control of equal budget: unclear"
 
 

@@ -14,7 +14,7 @@ from mmx.errors import ConfigError
 from mmx.metrics import find_built_in
 from mmx.metrics.log_loss import LogLoss
 from mmx.metrics.mae import Mae
-from mmx.reports.answer import format_gain
+from mmx.reports.answer import format_gain_sentence
 from mmx.reports.run_gain import RunGain
 from mmx.reports.sweep_gains import compute_gains
 from mmx.runs import sample_scores
@@ -57,7 +57,7 @@ def test_a_loss_selects_its_smallest_and_a_gain_in_it_is_positive_where_it_falls
     control = summary.control["majority"].metrics["test"]["log_loss"]
     assert gain.value == pytest.approx(control - test)
     assert gain.interval[0] <= gain.value <= gain.interval[1]
-    assert "lower is better" in format_gain(gain)
+    assert "lower is better" in format_gain_sentence(gain)
     assert summary.target.chance is not None
     assert summary.target.chance.metric == "log_loss"
     kept = sample_scores.read_scores(run)

@@ -11,7 +11,7 @@ import pytest
 
 from mmx.trackers import Ending, OpenRun, Point, TrackedRun, Tracker
 from mmx.trackers.base import Key
-from mmx.trackers.follower import Follower, copy_run
+from mmx.trackers.follower import TrackerThread, copy_run
 
 RUN = TrackedRun("a_run", "00ff", Path())
 POINTS = [Point("target/val.accuracy", epoch, epoch / 10) for epoch in range(1, 6)]
@@ -69,7 +69,7 @@ class Stored(Tracker):
 def follow(tracker: Tracker, ending: Ending = DONE) -> list[str]:
     """Follow a run point by point to its end, and return what was said."""
     said: list[str] = []
-    follower = Follower(tracker, RUN, said.append)
+    follower = TrackerThread(tracker, RUN, said.append)
     for point in POINTS:
         follower.add([point])
     follower.end(ending)
@@ -145,7 +145,7 @@ def test_too_many_that_wait_count_as_a_failure(monkeypatch):
             return super().open(run)
 
     said: list[str] = []
-    follower = Follower(Slow(), RUN, said.append)
+    follower = TrackerThread(Slow(), RUN, said.append)
     follower.add(POINTS)
     follower.add(POINTS)
     release.set()

@@ -11,7 +11,7 @@ pytest.importorskip("mlflow")
 from mlflow_server import serve
 
 from mmx.trackers import Ending, Point, TrackedRun
-from mmx.trackers.follower import Follower, copy_run
+from mmx.trackers.follower import TrackerThread, copy_run
 from mmx.trackers.mlflow import Mlflow
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -81,7 +81,7 @@ def test_a_run_that_ended_early_stays_so_however_often_it_is_copied(run, tmp_pat
 def test_a_server_that_does_not_answer_is_left_after_its_time(run, tmp_path):
     answer, said = threading.Event(), list[str]()
     with serve(tmp_path / "files", stalls=answer) as service:
-        follower = Follower(Mlflow(uri=service.address, wait=0.3), run, said.append)
+        follower = TrackerThread(Mlflow(uri=service.address, wait=0.3), run, said.append)
         follower.add(POINTS)
         follower.end(Ending("done"))
         answer.set()
@@ -92,7 +92,7 @@ def test_a_server_that_does_not_answer_is_left_after_its_time(run, tmp_path):
 def test_a_server_that_is_not_there_is_named(run, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     said: list[str] = []
-    follower = Follower(Mlflow(uri="http://127.0.0.1:9"), run, said.append)
+    follower = TrackerThread(Mlflow(uri="http://127.0.0.1:9"), run, said.append)
     follower.end(Ending("done"))
     assert len(said) == 1
     assert "127.0.0.1" in said[0]

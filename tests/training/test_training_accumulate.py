@@ -29,7 +29,7 @@ from mmx.objectives.triplet import Triplet
 from mmx.objectives.unimodal import Unimodal
 from mmx.stages.core.accumulated_steps import explain_accumulation
 from mmx.training.loss import JointLoss
-from mmx.training.many_heads import Plan, train_heads
+from mmx.training.many_heads import HeadTraining, train_heads
 from mmx.training.optimizer import Sgd
 from mmx.training.trainer import Trainer
 from mmx.transfer.base import start_fresh
@@ -153,7 +153,7 @@ def test_heads_that_train_together_take_the_steps_of_the_larger_batch() -> None:
     bound = CrossEntropy(class_weights=WEIGHTS).bind(y, 3, {})
     found = []
     for size, accumulate in ((16, 1), (4, 4)):
-        plan = Plan(
+        plan = HeadTraining(
             [Sgd(lr=0.1, momentum=0.0, weight_decay=0.0)],
             Trainer(epochs=3, batch_size=size, accumulate=accumulate, clip=None),
             bound.task_part,

@@ -25,10 +25,10 @@ from mmx.modalities.image import Image, ImageColumn
 from mmx.modalities.tabular import Tabular, TabularColumn
 from mmx.modalities.text import TextColumn, Tokens
 from mmx.model import MultimodalModel
-from mmx.processes.group import Ranks, joined
+from mmx.processes.group import ProcessGroup, joined
 from mmx.stages import extract_features
 from mmx.training import data as module
-from mmx.training.data import Data, View, _Decoding, split_rows
+from mmx.training.data import Data, ModalityReader, _Decoding, split_rows
 from mmx.training.precision import Precision
 from mmx.training.randomness import seed_torch
 
@@ -39,7 +39,7 @@ BATCHES = [np.array([9, 4, 11]), np.array([22]), np.array([5, 5, 15, 4])]
 
 
 @pytest.fixture(scope="module")
-def views(tmp_path_factory: pytest.TempPathFactory) -> dict[str, View]:
+def views(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModalityReader]:
     """Return four modalities, two of them in files; each row lacks at most two."""
     folder = tmp_path_factory.mktemp("files")
     random = np.random.default_rng(0)
@@ -61,7 +61,7 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> dict[str, View]:
         "tabular": (TabularColumn({"n": cells}), Tabular()),
     }
     return {
-        name: View(column, modality, modality.fit(column, SPLITS["train"]))
+        name: ModalityReader(column, modality, modality.fit(column, SPLITS["train"]))
         for name, (column, modality) in columns.items()
     }
 
@@ -70,7 +70,7 @@ Make = Callable[..., Data]
 
 
 @pytest.fixture
-def make(views: dict[str, View]) -> Make:
+def make(views: dict[str, ModalityReader]) -> Make:
     target = torch.arange(ROWS)
     return partial(Data, views, target, SPLITS, device=torch.device("cpu"))
 
@@ -107,7 +107,7 @@ def test_streamed_equals_resident_bit_for_bit(make: Make, workers: int, augment:
 
 @pytest.mark.parametrize("resident", [False, True])
 def test_rows_come_in_the_order_they_were_asked_for(
-    make: Make, views: dict[str, View], resident: bool
+    make: Make, views: dict[str, ModalityReader], resident: bool
 ) -> None:
     data = make(resident=resident)
     for (rows, stored), asked in zip(data.batches(BATCHES), BATCHES, strict=True):
@@ -137,7 +137,7 @@ def test_padding_is_trimmed_to_the_longest_row(make: Make, resident: bool) -> No
 
 
 def test_resident_data_is_decoded_once_and_only_rows_in_a_split(
-    make: Make, views: dict[str, View], monkeypatch: pytest.MonkeyPatch
+    make: Make, views: dict[str, ModalityReader], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[np.ndarray] = []
     encode = Image.encode
@@ -167,7 +167,7 @@ def test_auto_keeps_what_fits(make: Make, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_on_a_gpu_half_of_the_free_memory_may_be_taken(
-    views: dict[str, View], monkeypatch: pytest.MonkeyPatch
+    views: dict[str, ModalityReader], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device = torch.device("cuda", 1)
     free = {device: 1000}
@@ -194,7 +194,7 @@ def test_processes_of_a_machine_divide_its_memory(monkeypatch: pytest.MonkeyPatc
     cpu = torch.device("cpu")
     alone = module.count_free_bytes(cpu)
     assert alone == 1000 * 1000 * module.CPU_PART
-    with joined(Ranks(0, 4, lambda error: error)):
+    with joined(ProcessGroup(0, 4, lambda error: error)):
         assert module.count_free_bytes(cpu) == alone / 4
         monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
         monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
@@ -236,7 +236,7 @@ def test_the_test_split_is_locked_until_it_is_unlocked(make: Make) -> None:
         data.rows("test")  # the one that was unlocked is another
 
 
-def test_what_workers_get_can_be_sent_to_them(views: dict[str, View]) -> None:
+def test_what_workers_get_can_be_sent_to_them(views: dict[str, ModalityReader]) -> None:
     dataset = pickle.loads(pickle.dumps(_Decoding(views, BATCHES)))
     for name, stored in dataset[0].items():
         whole = views[name].encode(BATCHES[0]).values
@@ -255,7 +255,9 @@ def test_what_is_streamed_to_cuda_is_pinned(monkeypatch: pytest.MonkeyPatch) -> 
     assert found["text"].lengths is lengths
 
 
-def test_workers_send_no_padding_that_no_row_needs(make: Make, views: dict[str, View]) -> None:
+def test_workers_send_no_padding_that_no_row_needs(
+    make: Make, views: dict[str, ModalityReader]
+) -> None:
     """What is cut off later would be sent and pinned first, and no part of it copied at once."""
     for sent, rows in zip(_Decoding(views, BATCHES), BATCHES, strict=False):
         for name in ("audio", "text"):
@@ -272,7 +274,7 @@ def test_chunks_are_of_one_size_but_the_last() -> None:
 @pytest.mark.parametrize("name", ["image", "audio", "text", "tabular"])
 @pytest.mark.parametrize("resident", [False, True])
 def test_features_equal_encoding_on_the_fly(
-    make: Make, views: dict[str, View], name: str, resident: bool
+    make: Make, views: dict[str, ModalityReader], name: str, resident: bool
 ) -> None:
     torch.manual_seed(0)
     model = MultimodalModel(
@@ -348,7 +350,7 @@ def test_rows_that_are_read_once_are_not_kept_where_they_are_large(
     assert torch.equal(kept.features(name).pooled, streamed.features(name).pooled)
 
 
-def test_longer_sounds_are_estimated_longer(make: Make, views: dict[str, View]) -> None:
+def test_longer_sounds_are_estimated_longer(make: Make, views: dict[str, ModalityReader]) -> None:
     data = make(resident=False)
     lengths = data.lengths("audio")
     assert lengths is not None

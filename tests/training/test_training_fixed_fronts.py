@@ -14,7 +14,7 @@ from mmx.fusion.concat import Concat
 from mmx.modalities.audio import Audio, AudioColumn
 from mmx.model import MultimodalModel
 from mmx.training import fixed_fronts
-from mmx.training.data import Data, View
+from mmx.training.data import Data, ModalityReader
 from mmx.training.fixed_fronts import keep_fronts
 
 SPLITS = {"train": np.arange(0, 6), "val": np.array([6, 7]), "test": np.array([8, 9])}
@@ -29,7 +29,9 @@ def make(audio: Audio, sounds: list[np.ndarray | None]) -> tuple[Data, Multimoda
     )
     column.present = np.array([x is not None for x in sounds])
     target = torch.arange(len(sounds)) % 2
-    data = Data({"audio": View(column, audio, spec)}, target, SPLITS, device=CPU, resident=True)
+    data = Data(
+        {"audio": ModalityReader(column, audio, spec)}, target, SPLITS, device=CPU, resident=True
+    )
     encoders = {"audio": partial(LogmelCnn, width=8, mels=8)}
     return data, MultimodalModel({"audio": spec}, encoders, Concat, 2)
 

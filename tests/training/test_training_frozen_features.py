@@ -13,7 +13,7 @@ from mmx.modalities.text import TextColumn, Tokens
 from mmx.model import MultimodalModel
 from mmx.stages import extract_features
 from mmx.training import frozen_features, precision
-from mmx.training.data import Data, View
+from mmx.training.data import Data, ModalityReader
 from mmx.training.frozen_features import (
     CPU_BYTES,
     FeatureTable,
@@ -118,7 +118,7 @@ def recorded() -> tuple[MultimodalModel, Data]:
     order = np.random.default_rng(0).permutation(40)
     column = TextColumn([" ".join(["a"] * (n + 1)) for n in order])
     modality = Tokens(max_tokens=40)
-    view = View(column, modality, modality.fit(column, np.arange(40)))
+    view = ModalityReader(column, modality, modality.fit(column, np.arange(40)))
     splits = {"train": np.arange(30), "test": np.arange(30, 40)}
     data = Data({"text": view}, torch.zeros(40, dtype=torch.int64), splits, device=CPU)
     model = MultimodalModel({"text": view.spec}, {"text": lambda spec: Recorded()}, Concat, 2)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mmx.errors import Interrupted, TransferError
 from mmx.training.events import StopRequest
-from mmx.training.many_heads import Plan, TrainableHead, TrainedHead, train_heads
+from mmx.training.many_heads import HeadTraining, TrainableHead, TrainedHead, train_heads
 from mmx.training.optimizer import AdamW, Optimizer, Sgd
 from mmx.training.randomness import permute, seed_torch
 from mmx.training.trainer import Trainer
@@ -69,8 +69,8 @@ def part_of(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
     return lambda outputs, target, step: loss(outputs, target) * (len(target) / len(step))
 
 
-def plan(optimizers: Sequence[Optimizer] = OPTIMIZERS, trainer: Trainer = TRAINER) -> Plan:
-    return Plan(
+def plan(optimizers: Sequence[Optimizer] = OPTIMIZERS, trainer: Trainer = TRAINER) -> HeadTraining:
+    return HeadTraining(
         optimizers,
         trainer,
         part_of(F.cross_entropy),
@@ -154,7 +154,11 @@ def alone(
 
 
 def compare(
-    heads: list, widths: Sequence[int], chosen: Plan, tolerance: float = 1e-12, **dtype: torch.dtype
+    heads: list,
+    widths: Sequence[int],
+    chosen: HeadTraining,
+    tolerance: float = 1e-12,
+    **dtype: torch.dtype,
 ) -> list[list[TrainedHead]]:
     kept = [copy.deepcopy(head.state_dict()) for head in heads]
     x, val = rows(widths, ROWS, 1), rows(widths, VAL, 2)

@@ -46,7 +46,9 @@ class Distances:
     colour: npt.NDArray[np.float64]
 
 
-def measure_distances(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> Distances:
+def measure_aligned_distances(
+    first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]
+) -> Distances:
     """Return how different pairs of pictures are after alignment.
 
     Args:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy.fft import dctn
 
 from mmx.errors import DataError
-from mmx.evaluation.near_duplicates.alignment import measure_distances
+from mmx.evaluation.near_duplicates.alignment import measure_aligned_distances
 from mmx.evaluation.near_duplicates.pairs import PairComparison
 from mmx.evaluation.near_duplicates.reencoding import find_reencoded
 from mmx.evaluation.near_duplicates.search import Candidates, RowIndices, find_candidates
@@ -75,7 +75,7 @@ def compare_pictures(
     known &= contrast >= PLAIN
     found = find_candidates(prints, known, searches, radius=RADIUS, most=NEAREST)
     found = _drop_hopeless(found, thumbs, contrast)
-    distances = measure_distances(thumbs[found.rows], thumbs[found.others])
+    distances = measure_aligned_distances(thumbs[found.rows], thumbs[found.others])
     measured = np.stack([distances.shape, distances.patch, distances.colour], axis=1)
     alike = (measured <= LIMITS).all(axis=1) | find_reencoded(
         found, distances, LIMITS, lambda row: read_image(column, row, None, decoding), SIDE

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import PIL.Image
 
-from mmx.evaluation.near_duplicates.alignment import Distances, measure_distances
+from mmx.evaluation.near_duplicates.alignment import Distances, measure_aligned_distances
 from mmx.evaluation.near_duplicates.search import Candidates, RowIndices
-from mmx.modalities.pixels import resize
+from mmx.modalities.pixels import resize_bilinear
 
 QUALITY = 50
 """Of the JPEG that a picture is encoded as to see how much it changes."""
@@ -68,11 +68,11 @@ def _measure_changes(
         if min(picture.size) > LARGEST:
             continue
         small.append(int(row))
-        before.append(np.asarray(resize(picture, (side, side))))
-        after.append(np.asarray(resize(_encode_again(picture), (side, side))))
+        before.append(np.asarray(resize_bilinear(picture, (side, side))))
+        after.append(np.asarray(resize_bilinear(_encode_again(picture), (side, side))))
     if not small:
         return {}
-    found = measure_distances(np.stack(before), np.stack(after))
+    found = measure_aligned_distances(np.stack(before), np.stack(after))
     measured = np.stack([found.shape, found.patch, found.colour], axis=1)
     return dict(zip(small, measured, strict=True))
 

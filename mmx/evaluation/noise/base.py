@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmx.modalities import Column, Spec, Stored
-from mmx.training.data import Rows, View
+from mmx.training.data import ModalityReader, Rows
 from mmx.training.randomness import make_generator
 
 
@@ -90,7 +90,7 @@ class Corruption(ABC, Generic[_C, _S]):
     name: ClassVar[str]
     """The modality."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: ModalityReader) -> None:
         self.view = view
         self.column = cast(_C, view.column)
         self.spec = cast(_S, view.spec)

@@ -27,10 +27,12 @@ def read_cell(cell: Any, column: dict[str, Any]) -> float:
             raise ValueError(f"{column['name']}: give a plain number, of a date days since 1970")
         return math.nan if cell is None else float(cell)
     word = "" if cell is None else str(cell)
-    return float(column["codes"].get(word, column["alike"].get(normalize(word), column["other"])))
+    return float(
+        column["codes"].get(word, column["alike"].get(normalize_word(word), column["other"]))
+    )
 
 
-def normalize(word: str) -> str:
+def normalize_word(word: str) -> str:
     """Return a common spelling: ``True`` as ``true``, ``1.0`` as ``1``, midnight as its date."""
     if word.lower() in ("true", "false"):
         return word.lower()

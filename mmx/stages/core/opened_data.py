@@ -20,7 +20,7 @@ from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Opened, Specs
 from mmx.stages.core.data_checks import check_labels, check_metric, check_modalities
 from mmx.tasks import Task, TaskData
-from mmx.training.data import Data, Rows, View
+from mmx.training.data import Data, ModalityReader, Rows
 from mmx.training.encode import BATCH_SIZE
 from mmx.training.events import Event, EventKind
 from mmx.training.frozen_features import count_rows, measure_activations
@@ -93,7 +93,10 @@ def decode_task(
 ) -> Data:
     """Return a task's rows, decoded with these specs."""
     return Data(
-        {name: View(task.columns[name], modalities[name], specs[name]) for name in modalities},
+        {
+            name: ModalityReader(task.columns[name], modalities[name], specs[name])
+            for name in modalities
+        },
         task.target.standardize(task.values),
         task.splits,
         truth=task.values,

@@ -30,7 +30,7 @@ from mmx.training.data import Data
 from mmx.training.encode import BATCH_SIZE
 from mmx.training.events import Event, EventKind, Listener, StopRequest
 from mmx.training.fit import count_steps_per_epoch
-from mmx.training.many_heads import Plan, TrainableHead, TrainedHead, train_heads
+from mmx.training.many_heads import HeadTraining, TrainableHead, TrainedHead, train_heads
 from mmx.training.optimizer import Optimizer
 from mmx.training.randomness import seed_torch
 from mmx.training.recipe import FitResult, Recipe
@@ -168,7 +168,7 @@ def _train_as_batch(
         validating += time.perf_counter() - began
         return found
 
-    plan = Plan(
+    plan = HeadTraining(
         [_with_decay(recipe.optimizer, decay) for decay in decays],
         recipe.trainer,
         bench.criterion.task_part,
