@@ -59,7 +59,7 @@ def find_variants(package: str, base: type[T], *, skip: tuple[str, ...] = ()) ->
     for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
         if module.ispkg or module.name in skip:
             continue
-        kinds = _defined_in(f"{package}.{module.name}", base)
+        kinds = _list_defined(f"{package}.{module.name}", base)
         if len(kinds) > 1:
             names = ", ".join(kind.__name__ for kind in kinds)
             raise RuntimeError(f"{package}.{module.name} defines several variants: {names}")
@@ -67,7 +67,7 @@ def find_variants(package: str, base: type[T], *, skip: tuple[str, ...] = ()) ->
     return dict(sorted(found.items()))
 
 
-def _defined_in(module: str, base: type[T]) -> list[type[T]]:
+def _list_defined(module: str, base: type[T]) -> list[type[T]]:
     """Return the classes of a module that derive from a base and are not abstract."""
     return [
         kind

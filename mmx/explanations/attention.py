@@ -152,7 +152,7 @@ def _recording(encoder: nn.Module, seen: list[Tensor]) -> Iterator[None]:
             elif hasattr(module, "set_attn_implementation"):  # a model of transformers
                 stack.enter_context(_eager(module))
             elif hasattr(module, "fused_attn") and hasattr(module, "attn_drop"):  # timm
-                stack.enter_context(_unfused(module))
+                stack.enter_context(_unfuse(module))
                 weights = module.get_submodule("attn_drop")
                 stack.callback(weights.register_forward_hook(take).remove)
             elif type(module).__name__.endswith("Attention"):
@@ -175,7 +175,7 @@ def _eager(net: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _unfused(module: Any) -> Iterator[None]:
+def _unfuse(module: Any) -> Iterator[None]:
     """Let a layer of timm compute its attention step by step in the ``with`` block."""
     before = module.fused_attn
     module.fused_attn = False

@@ -39,7 +39,7 @@ class Surface:
         def record(module: nn.Module, given: Any, output: Any) -> None:
             seen.append(_first(output).detach())
 
-        with torch.no_grad(), hooked(self.module, record):
+        with torch.no_grad(), watch_calls(self.module, record):
             self.question.encode(x)
         return seen[0]
 
@@ -56,12 +56,12 @@ class Surface:
                 return output
             return (values, *output[1:]) if isinstance(output, tuple) else values
 
-        with hooked(self.module, put_in):
+        with watch_calls(self.module, put_in):
             return self.question.answer(x.expand(len(values), *x.shape[1:]))
 
 
 @contextmanager
-def hooked(module: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
+def watch_calls(module: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
     """Call ``hook(module, given, output)`` after each call of a module in the ``with`` block."""
     handle = module.register_forward_hook(hook)
     try:

@@ -40,7 +40,7 @@ class Canonical:
         return f"correlations of the training rows: {total:.2f} in total over {count} dimensions"
 
 
-def shared_rows(train: Encoded) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def find_shared_rows(train: Encoded) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return the rows that have at least two modalities, on the CPU.
 
     Returns:
@@ -78,7 +78,7 @@ def find_canonical(
 
     def whiten(first: str, second: str) -> Tensor:
         rows = used[first] & used[second]
-        return whitened_cross(
+        return whiten_cross(
             (centred[first][rows], factors[first]), (centred[second][rows], factors[second])
         )
 
@@ -110,7 +110,7 @@ def factor(x: Tensor, ridge: float) -> Tensor:
     return lower
 
 
-def whitened_cross(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> Tensor:
+def whiten_cross(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> Tensor:
     """Return L₁⁻¹ S₁₂ L₂⁻ᵀ of two centred ``(N, D)`` with their factors; zeros if N is 0.
 
     Its singular values are the canonical correlations.

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mmx.mapping.base import Mapping
-from mmx.mapping.canonical import find_canonical, shared_rows
+from mmx.mapping.canonical import find_canonical, find_shared_rows
 from mmx.mapping.pca import fit_principal
 from mmx.mapping.projection import Projection, describe_shortfalls, map_each
 from mmx.modalities import Encoded, Features
@@ -59,7 +59,7 @@ class Cca(Mapping):
         """Find the projections; see :class:`~mmx.mapping.base.Mapping`."""
         if len(self.modalities) == 1:
             return fit_principal(self.maps, self.widths, train, whiten=True)
-        x, used = shared_rows(train)
+        x, used = find_shared_rows(train)
         found = find_canonical(x, used, width=self.common, ridge=self.ridge)
         for name in self.modalities:
             projection = cast(Projection, self.maps[name])

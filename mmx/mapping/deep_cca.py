@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mmx.errors import TrainingError
 from mmx.mapping.base import Mapping
-from mmx.mapping.canonical import factor, find_canonical, shared_rows, whitened_cross
+from mmx.mapping.canonical import factor, find_canonical, find_shared_rows, whiten_cross
 from mmx.mapping.pca import fit_principal
 from mmx.mapping.projection import Projection, describe_shortfalls, map_each
 from mmx.modalities import Encoded, Features
@@ -82,7 +82,7 @@ class DeepCca(Mapping):
         """
         if len(self.modalities) == 1:
             return fit_principal(self.maps, self.widths, train, whiten=True)
-        x, used = shared_rows(train)
+        x, used = find_shared_rows(train)
         networks = {name: cast(_Network, self.maps[name]) for name in self.modalities}
         generator = torch.Generator().manual_seed(seed)
         with torch.inference_mode(False):  # gradients are needed here, even if the caller has none
@@ -217,8 +217,6 @@ def total_correlation(h: dict[str, Tensor], here: dict[str, Tensor], ridge: floa
         if rows.sum() > 1:
             both = [h[name][rows].double() for name in pair]
             first, second = (x - x.mean(0) for x in both)
-            whitened = whitened_cross(
-                (first, factor(first, ridge)), (second, factor(second, ridge))
-            )
+            whitened = whiten_cross((first, factor(first, ridge)), (second, factor(second, ridge)))
             total = total + torch.linalg.svdvals(whitened).sum()
     return total

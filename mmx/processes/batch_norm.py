@@ -149,7 +149,7 @@ def _track(module: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
 
 
 @contextmanager
-def synchronised(model: nn.Module, group: Any) -> Iterator[None]:
+def synchronise(model: nn.Module, group: Any) -> Iterator[None]:
     """Let batch norms see the shares of all processes inside the block.
 
     One that takes a mask adds up its statistics by itself (``spans_processes``).

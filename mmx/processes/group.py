@@ -37,7 +37,7 @@ from mmx.processes.batch_norm import (
     NormRows,
     list_statistics,
     sum_over_processes,
-    synchronised,
+    synchronise,
 )
 from mmx.processes.shares import Rows, divide_step
 
@@ -169,7 +169,7 @@ class ProcessGroup(Group):
         return int(os.environ["LOCAL_WORLD_SIZE"])
 
     @contextmanager
-    def _connected(self) -> Iterator[None]:
+    def _explain_closing(self) -> Iterator[None]:
         try:
             yield
         except RuntimeError as error:  # the connection to another process was closed
@@ -200,7 +200,7 @@ class ProcessGroup(Group):
         """Compute the statistics of all processes."""
         self._kind = kind
         try:
-            with synchronised(model, self), self.count_norm_rows(model):
+            with synchronise(model, self), self.count_norm_rows(model):
                 yield
         except RuntimeError as error:
             if CONNECTION.search(str(error)):  # within a layer, or its backward pass
@@ -249,7 +249,7 @@ class ProcessGroup(Group):
             return []
         own = seen.list_seen(usual)
         total = torch.tensor(own)
-        with self._connected():
+        with self._explain_closing():
             dist.all_reduce(total)
         statistics, counters = [], []
         for norm, rows, of in zip(seen.norms, own, total.tolist(), strict=True):
@@ -261,7 +261,7 @@ class ProcessGroup(Group):
                 counters.append(norm.num_batches_tracked)
         if counters:
             most = torch.stack(counters)
-            with self._connected():
+            with self._explain_closing():
                 dist.all_reduce(most, op=dist.ReduceOp.MAX)
             for each, number in zip(counters, most, strict=True):
                 each.copy_(number)
@@ -271,7 +271,7 @@ class ProcessGroup(Group):
     def _complete_gradients(self, trainable: Sequence[nn.Parameter], device: torch.device) -> None:
         """Give a parameter a gradient of zeros where only other processes have one."""
         there = torch.tensor([each.grad is not None for each in trainable], dtype=torch.uint8)
-        with self._connected():
+        with self._explain_closing():
             dist.all_reduce(there, op=dist.ReduceOp.MAX)
         for parameter, anywhere in zip(trainable, there.tolist(), strict=True):
             if anywhere and parameter.grad is None:
@@ -282,7 +282,7 @@ class ProcessGroup(Group):
         """Replace each tensor by its sum over the processes; small ones are sent together."""
         for bucket in _fill_buckets(tensors):
             flat = torch.cat([each.reshape(-1) for each in bucket])
-            with self._connected():
+            with self._explain_closing():
                 dist.all_reduce(flat)
             parts = torch.split(flat, [each.numel() for each in bucket])
             for each, part in zip(bucket, parts, strict=True):
@@ -291,7 +291,7 @@ class ProcessGroup(Group):
     def agree(self, reason: int | None) -> int | None:
         """Return the largest number of all processes."""
         number = torch.tensor([reason or 0])
-        with self._connected():
+        with self._explain_closing():
             dist.all_reduce(number, op=dist.ReduceOp.MAX)
         return int(number) or None
 
@@ -304,7 +304,7 @@ class ProcessGroup(Group):
         own = io.BytesIO()
         torch.save(compute(items[self.rank :: self.size]), own)
         gathered: list[bytes] = [b""] * self.size
-        with self._connected():
+        with self._explain_closing():
             dist.all_gather_object(gathered, own.getvalue())
         # Written a moment ago by a process of this run: its classes are those of this process.
         parts = [
@@ -332,12 +332,12 @@ class ProcessGroup(Group):
         return result
 
     def _tell(self, what: Any) -> None:
-        with self._connected():
+        with self._explain_closing():
             dist.broadcast_object_list([what], src=0, device=torch.device("cpu"))
 
     def _hear(self) -> Any:
         heard: list[Any] = [None]
-        with self._connected():
+        with self._explain_closing():
             dist.broadcast_object_list(heard, src=0, device=torch.device("cpu"))
         return heard[0]
 
@@ -347,7 +347,7 @@ class ProcessGroup(Group):
         names = sorted(tensors)
         own = torch.tensor([_digest(tensors[name]) for name in names], dtype=torch.int64)
         least, most = own.clone(), own.clone()
-        with self._connected():
+        with self._explain_closing():
             dist.all_reduce(least, op=dist.ReduceOp.MIN)
             dist.all_reduce(most, op=dist.ReduceOp.MAX)
         if different := [names[place] for place in (least != most).nonzero().flatten().tolist()]:
@@ -387,7 +387,7 @@ def current_group() -> Group:
 
 
 @contextmanager
-def joined(group: Group) -> Iterator[None]:
+def join_group(group: Group) -> Iterator[None]:
     """Train and evaluate with a group of processes inside the block."""
     _GROUP.append(group)
     try:

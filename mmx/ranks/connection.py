@@ -22,7 +22,7 @@ from torch._C._distributed_c10d import FileStore, PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from mmx.json_object import Json
-from mmx.processes.group import Group, ProcessGroup, joined
+from mmx.processes.group import Group, ProcessGroup, join_group
 from mmx.training.events import StopRequest
 from mmx.untrusted import parse_yaml
 from mmx.yaml_text import dump_yaml
@@ -134,7 +134,7 @@ class Connection:
             )
             try:
                 group = ProcessGroup(self.rank, self.size, explain)
-                with joined(group):
+                with join_group(group):
                     yield group
             finally:
                 dist.destroy_process_group()

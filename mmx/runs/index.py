@@ -203,7 +203,7 @@ def repair(root: Path, entries: Sequence[IndexEntry]) -> None:
             write_text(path, done)
 
 
-def failed_before_training(directory: RunDirectory) -> bool:
+def has_failed_before_training(directory: RunDirectory) -> bool:
     """Return whether a run failed before any result, for instance because of a mistyped folder.
 
     Its error was expected, and there is no checkpoint and no epoch. A run that failed for an

@@ -270,7 +270,7 @@ def _plan_rest(
     if _is_mapping_fresh(plan):
         plan.notes.append("fusion and head are fresh, since the mapping below them is")
         return {}
-    if lost := _lost_fusion(plan, labelled):
+    if lost := _list_lost_fusion(plan, labelled):
         plan.notes.append(f"the head is fresh, since the fusion below it is ({lost[0]}, …)")
         return {}
     # Decision-level fusions have a head per modality, which follows the modality to its origin.
@@ -302,7 +302,7 @@ def _plan_shared_parts(
     plan.notes.extend(_shorten(misfits))
 
 
-def _lost_fusion(plan: _Plan, labelled: Collection[str]) -> list[str]:
+def _list_lost_fusion(plan: _Plan, labelled: Collection[str]) -> list[str]:
     """Return the names of the fusion's tensors that do not come from the source."""
     names = [n for n in plan.target_state if n.startswith("fusion.") and n not in labelled]
     return [name for name in names if name not in plan.copied]

@@ -175,9 +175,9 @@ def _is_idle(entry: IndexEntry, root: Path) -> bool:
     if entry["status"] != "failed":
         return False
     from mmx.runs.directory import RunDirectory
-    from mmx.runs.index import failed_before_training
+    from mmx.runs.index import has_failed_before_training
 
-    return failed_before_training(RunDirectory(root / entry["run"]))
+    return has_failed_before_training(RunDirectory(root / entry["run"]))
 
 
 def _print_json(shown: Sequence[FoundRun], columns: Sequence[str]) -> None:

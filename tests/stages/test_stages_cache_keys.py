@@ -65,11 +65,11 @@ class Case:
 
     def ignored(self, kind: str) -> Reasons:
         return {
-            "source": lambda: cache_keys.ignored_by_source(self.experiment),
-            "control": lambda: cache_keys.ignored_by_control(self.experiment),
+            "source": lambda: cache_keys.list_ignored_by_source(self.experiment),
+            "control": lambda: cache_keys.list_ignored_by_control(self.experiment),
             "features": lambda: cache_keys.FEATURES,
             "channel_weights": lambda: cache_keys.CHANNEL_WEIGHTS,
-            "mapping": lambda: cache_keys.ignored_by_mapping(
+            "mapping": lambda: cache_keys.list_ignored_by_mapping(
                 self.experiment, Role.TARGET, self.model
             ),
         }[kind]()

@@ -25,7 +25,7 @@ from mmx.modalities.image import Image, ImageColumn
 from mmx.modalities.tabular import Tabular, TabularColumn
 from mmx.modalities.text import TextColumn, Tokens
 from mmx.model import MultimodalModel
-from mmx.processes.group import ProcessGroup, joined
+from mmx.processes.group import ProcessGroup, join_group
 from mmx.stages import extract_features
 from mmx.training import data as module
 from mmx.training.data import Data, ModalityReader, _Decoding, split_rows
@@ -194,7 +194,7 @@ def test_processes_of_a_machine_divide_its_memory(monkeypatch: pytest.MonkeyPatc
     cpu = torch.device("cpu")
     alone = module.count_free_bytes(cpu)
     assert alone == 1000 * 1000 * module.CPU_PART
-    with joined(ProcessGroup(0, 4, lambda error: error)):
+    with join_group(ProcessGroup(0, 4, lambda error: error)):
         assert module.count_free_bytes(cpu) == alone / 4
         monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
         monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")

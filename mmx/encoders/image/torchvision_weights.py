@@ -47,7 +47,7 @@ class TorchvisionEncoder(Encoder):
             path, origin = Path(given).expanduser(), str(given)
             name = path.name
         else:
-            path, origin = cached_file(url), url
+            path, origin = find_cached_file(url), url
             if options.get("download") and not path.is_file():
                 fetch(url, path)
         return Published(
@@ -88,7 +88,7 @@ def has_small_stem(stem: Stem, spec: ImageSpec) -> bool:
     return max(spec.height, spec.width) <= SMALL_SIDE if stem == "auto" else stem == "small"
 
 
-def cached_file(url: str) -> Path:
+def find_cached_file(url: str) -> Path:
     """Return where torch keeps its copy of published weights, whether it is there or not."""
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
 

@@ -116,20 +116,20 @@ WITHOUT_TRUNK: Reasons = {"sharing": "there is no trunk before the mapping"}
 NOTHING_ADDED: Reasons = {"transfer": "adds nothing to the model; changes `weights` at most"}
 
 
-def ignored_by_source(experiment: Experiment) -> Reasons:
+def list_ignored_by_source(experiment: Experiment) -> Reasons:
     """Return the root keys that cannot matter to the trained source of an experiment."""
     own = {}
     if experiment.config.get("source_objective"):
         own = {"objective": "the source has an objective of its own: source_objective"}
-    return {**SOURCE, **own, **_ignored_by_role(experiment, Role.SOURCE)}
+    return {**SOURCE, **own, **_list_ignored_by_role(experiment, Role.SOURCE)}
 
 
-def ignored_by_control(experiment: Experiment) -> Reasons:
+def list_ignored_by_control(experiment: Experiment) -> Reasons:
     """Return the root keys that cannot matter to a control of an experiment."""
-    return {**CONTROL, **_ignored_by_role(experiment, Role.CONTROL)}
+    return {**CONTROL, **_list_ignored_by_role(experiment, Role.CONTROL)}
 
 
-def ignored_by_mapping(experiment: Experiment, role: Role, model: MultimodalModel) -> Reasons:
+def list_ignored_by_mapping(experiment: Experiment, role: Role, model: MultimodalModel) -> Reasons:
     """Return the root keys that cannot matter to the fitted mapping of a model."""
     adds = role is not Role.SOURCE and type(experiment.transfer).equip is not Transfer.equip
     return {
@@ -139,7 +139,7 @@ def ignored_by_mapping(experiment: Experiment, role: Role, model: MultimodalMode
     }
 
 
-def _ignored_by_role(experiment: Experiment, role: Role) -> Reasons:
+def _list_ignored_by_role(experiment: Experiment, role: Role) -> Reasons:
     parts = experiment.role(role)
     if parts.objective.label_free:
         return LABEL_FREE
@@ -153,7 +153,7 @@ def describe_source(context: Context, opened: Opened) -> Inputs:
     with a fixed one: one source then serves a whole sweep over these.
     """
     experiment = context.experiment
-    config = _make_config(context, Role.SOURCE, opened, ignored_by_source(experiment))
+    config = _make_config(context, Role.SOURCE, opened, list_ignored_by_source(experiment))
     # Under one key, so that sources with the same objective are the same, however it was given.
     if objective := config.pop("source_objective"):
         config["objective"] = objective
@@ -168,11 +168,13 @@ def describe_control(
     One control then serves all transfers of a sweep. A control that uses a source, such as the
     linear probe, depends on that source's weights.
     """
-    config = _make_config(context, Role.CONTROL, opened, ignored_by_control(context.experiment))
+    config = _make_config(
+        context, Role.CONTROL, opened, list_ignored_by_control(context.experiment)
+    )
     return {
         **_describe_trained(context, Role.CONTROL, opened),
         "config": essence(config),
-        "transfer": [_qualified_name(type(transfer)), repr(sorted(vars(transfer).items()))],
+        "transfer": [_qualify(type(transfer)), repr(sorted(vars(transfer).items()))],
         "source": None if source is None else [digest_tensors(source.state), list(source.classes)],
     }
 
@@ -220,7 +222,7 @@ def describe_mapping(
         model: The model, with the mapping and the encoders before it.
         held: Modalities with frozen encoders, whose features are computed once.
     """
-    ignored = ignored_by_mapping(context.experiment, stage.role, model)
+    ignored = list_ignored_by_mapping(context.experiment, stage.role, model)
     config = _make_config(context, stage.role, opened, ignored)
     read = {k: v for k, v in model.state_dict().items() if k.startswith(("encoders.", "trunk."))}
     return {
@@ -282,7 +284,7 @@ def _describe_trained(context: Context, role: Role, opened: Opened) -> Inputs:
     experiment, parts = context.experiment, context.experiment.role(role)
     digests = experiment.encoder_digests
     return {
-        "fusion": None if parts.objective.label_free else _qualified_name(parts.fusion.func),
+        "fusion": None if parts.objective.label_free else _qualify(parts.fusion.func),
         "specs": {name: spec_to_json(spec) for name, spec in opened.specs.items()},
         "data": opened.task.fingerprint,
         "rows": [_digest_of_rows(opened.data.rows(split)) for split in ("train", "val")],
@@ -339,7 +341,7 @@ def _remove_places(node: Inputs) -> Inputs:
     return {key: "" if names_files(key, value) else value for key, value in node.items()}
 
 
-def _qualified_name(kind: Any) -> str:
+def _qualify(kind: Any) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 

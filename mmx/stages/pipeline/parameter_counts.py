@@ -20,7 +20,7 @@ def count_parameters(model: MultimodalModel) -> ParameterCounts:
     """
     # named_parameters lists a shared parameter once, under its first name.
     own = [p for n, p in model.named_parameters() if not n.startswith(OF_TRAINING)]
-    several = _shared_parameters(model)
+    several = _find_shared_parameters(model)
     return ParameterCounts(
         total=sum(p.numel() for p in own),
         trainable=sum(p.numel() for p in own if p.requires_grad),
@@ -29,7 +29,7 @@ def count_parameters(model: MultimodalModel) -> ParameterCounts:
     )
 
 
-def _shared_parameters(model: MultimodalModel) -> set[int]:
+def _find_shared_parameters(model: MultimodalModel) -> set[int]:
     """Return the ids of the parameters used by several modalities or by both tasks."""
     several: set[int] = set()
     if model.companion is not None:
