@@ -26,7 +26,7 @@ from mmx.tasks.column_uses import list_column_uses
 from mmx.tasks.csv_format import CsvFormat
 from mmx.tasks.open_table import OpenTable, join_tables, open_table
 from mmx.tasks.row_keys import RowKeys, read_row_groups
-from mmx.tasks.split_names import SPLITS, find_split
+from mmx.tasks.split_names import SPLITS, find_split, note_synonyms
 from mmx.tasks.splits import SplitRows
 from mmx.tasks.table_columns import (
     ColumnsOption,
@@ -197,6 +197,8 @@ class Table(CutTask):
             else table.to_texts(self.split, cells[self.split], missing)
         )
         splits = self._read_splits(said, rows, name_row)
+        if self.split is not None and said is not None:
+            notes += note_synonyms(self.split, [said[row] or "" for row in rows.tolist()])
         used = np.concatenate(list(splits.values()))
         groups, times, of_keys = self._read_keys(table, cells, np.sort(used))
         notes = [*notes, *dropped, *of_keys]

@@ -15,7 +15,7 @@ from mmx.modalities.suffixes import is_hidden
 from mmx.tasks.addresses import is_address, make_address_error, strip_file_scheme
 from mmx.tasks.advice import type_task_option
 from mmx.tasks.open_table import BINARY_SUFFIXES, TABLE_SUFFIXES, find_suffix
-from mmx.tasks.split_names import SPLITS, find_split
+from mmx.tasks.split_names import SPLITS, count_synonyms, find_split
 
 PathOption = str | list[str] | dict[str, str | list[str]]
 
@@ -189,6 +189,7 @@ def _list_shards(task: str, path: Path) -> Iterator[TableFile]:
     splits = [find_split_in_name(file.relative_to(path)) for file in files]
     if any(splits):
         _require_all_splits(task, path, files, splits)
+        _refuse_synonyms(task, path, files)
     for file, split in zip(files, splits, strict=True):
         yield TableFile(file, split if "train" in splits else None)
 
@@ -225,10 +226,35 @@ def _require_all_splits(
     )
 
 
+def _refuse_synonyms(task: str, folder: Path, files: list[Path]) -> None:
+    """Refuse files of which two words name one split, such as ``dev.csv`` and ``validation.csv``.
+
+    Raises:
+        DataError: The message names one file of each word.
+    """
+    words = [_find_word(file.relative_to(folder)) or "" for file in files]
+    for split, counts in count_synonyms(words).items():
+        first, other = (files[words.index(word)].name for word in list(counts)[:2])
+        kept: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+        for file, word in zip(files, words, strict=True):
+            kept[find_split(word) or ""].append(str(file))
+        typed = type_task_option("path", {name: each for name, each in kept.items() if each})
+        raise DataError(
+            f"{task}: {folder} holds {first} and {other}, whose names both say {split}",
+            tip=f"{typed}   (or move one of them away)",
+        )
+
+
 def find_split_in_name(path: Path) -> str | None:
     """Return the split that the name of a shard says, or that of a folder of shards."""
+    word = _find_word(path)
+    return None if word is None else find_split(word)
+
+
+def _find_word(path: Path) -> str | None:
+    """Return the word that names a split in the name of a shard, or of a folder of shards."""
     for part in (*path.parts[:-1], path.name):
         found = SPLIT_IN_NAME.fullmatch(part)
-        if found is not None and (split := find_split(found[1])):
-            return split
+        if found is not None and find_split(found[1]):
+            return found[1].lower()
     return None

@@ -190,6 +190,20 @@ def test_a_folder_with_shards_named_after_splits(tmp_path):
     check_error(error, tmp_path, "sample.parquet", types=["target.path={train: ["])
 
 
+def test_two_words_for_one_split_are_refused(tmp_path):
+    named = {"train": ROWS[:16], "dev": ROWS[16:20], "validation": ROWS[20:24], "test": ROWS[24:]}
+    files = {name: write_rows(tmp_path / f"{name}.csv", rows) for name, rows in named.items()}
+    two = [files["dev"], files["validation"]]
+    path = {"train": files["train"], "val": two, "test": files["test"]}
+    shown = f"{{train: [{files['train']}], val: [{','.join(two)}], test: [{files['test']}]}}"
+    given = (tmp_path, "dev.csv", "validation.csv", "both say val")
+    check_error(refusal(tmp_path), *given, types=[f"'target.path={shown}'"])
+    texts = [row["t"] for row in ROWS]
+    assert split_texts(load(path))["val"] == texts[16:24]
+    (tmp_path / "dev.csv").unlink()
+    assert split_texts(load(tmp_path))["val"] == texts[20:24]
+
+
 def save_to_disk(path: Path, rows, features: dict | None = None, **state) -> None:
     """Write a folder in the layout of ``datasets.Dataset.save_to_disk``, in two shards."""
     path.mkdir(parents=True)

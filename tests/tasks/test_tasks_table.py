@@ -218,6 +218,20 @@ def test_a_split_column_without_test_or_val(folder):
     assert {name: len(rows) for name, rows in splits.items()} == {"train": 14, "val": 2, "test": 4}
 
 
+def test_two_words_for_one_split_in_a_column_are_noted(folder):
+    columns = cells()
+    columns["where"] = (
+        ["Train"] * 5 + ["train set"] * 5 + ["dev", "Dev", "validation"] + ["test"] * 7
+    )
+    data = table(write_csv(folder / "t.csv", columns)).load()
+    assert {name: len(rows) for name, rows in data.splits.items()} == {
+        "train": 10, "val": 3, "test": 7
+    }  # fmt: skip
+    (note,) = [each for each in data.notes if "where" in each]
+    said = "'dev' (2 rows) and 'validation' (1 rows): all are read as val"
+    assert note == f"split column 'where' says {said}"
+
+
 def test_split_column_errors(folder):
     columns = cells()
     columns["where"][4] = "holdout"
