@@ -2,7 +2,7 @@
 
 import dataclasses
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -35,7 +35,7 @@ from mmx.tasks.table_columns import (
     list_inputs,
     replace_column,
 )
-from mmx.tasks.table_files import PathOption, find_table_files
+from mmx.tasks.table_files import PathOption, find_table_files, note_several_names
 from mmx.tasks.table_inputs import NamedCells, make_column
 from mmx.tasks.table_parts import TableParts, open_table_parts
 from mmx.tasks.table_text import check_utf8
@@ -294,9 +294,12 @@ class Table(CutTask):
         if self._given is not None:
             return self._given
         files = find_table_files(self.name, self.path)
-        return join_tables(
+        table = join_tables(
             [open_table(file.path, self.csv) for file in files], [file.split for file in files]
         )
+        if isinstance(self.path, Mapping):  # says itself what belongs together
+            return table
+        return dataclasses.replace(table, notes=(*table.notes, *note_several_names(files)))
 
     def _read_cells(self, table: OpenTable) -> dict[str, ColumnCells]:
         """Return the columns that the task names."""

@@ -22,6 +22,8 @@ PathOption = str | list[str] | dict[str, str | list[str]]
 SIDECARS = re.compile(r"(dataset_infos?|dataset_dict|state|readme|licen[cs]e)\.(json|txt)", re.I)
 """Files in a folder of shards that describe it."""
 SPLIT_IN_NAME = re.compile(r"([a-z]+)(?:[-_. ]?(?:set|split))?(?:[-_.][\w.-]*|\d+)?", re.I)
+NUMBERS = re.compile(r"[-_.]?(?:of[-_.]?)?(?:\d+(?![a-z])|[0-9a-f]{8,})", re.I)
+"""What numbered shards differ in: ``-00000-of-00002``, ``_1`` or a digest."""
 WILD = re.compile(r"[*?\[]")
 
 
@@ -243,6 +245,20 @@ def _refuse_synonyms(task: str, folder: Path, files: list[Path]) -> None:
             f"{task}: {folder} holds {first} and {other}, whose names both say {split}",
             tip=f"{typed}   (or move one of them away)",
         )
+
+
+def note_several_names(files: Sequence[TableFile]) -> Iterator[str]:
+    """Yield a note for each split of files whose names differ in more than numbers.
+
+    ``validation_matched.csv`` and ``validation_mismatched.csv`` may be two data sets, and numbered
+    shards are one.
+    """
+    for split in dict.fromkeys(file.split for file in files if file.split):
+        paths = [file.path for file in files if file.split == split]
+        names = {NUMBERS.sub("", path.name): path.name for path in reversed(paths)}
+        if len(names) > 1:
+            shown = ", ".join(sorted(names.values()))
+            yield f"{split} is read from files of several names: {shown}"
 
 
 def find_split_in_name(path: Path) -> str | None:

@@ -190,6 +190,23 @@ def test_a_folder_with_shards_named_after_splits(tmp_path):
     check_error(error, tmp_path, "sample.parquet", types=["target.path={train: ["])
 
 
+def test_files_of_several_names_for_one_split_are_noted(tmp_path):
+    def note(*names: str) -> list[str]:
+        folder = tmp_path / names[0]
+        for name, rows in zip(
+            ("train.csv", *names), (ROWS[:16], ROWS[16:23], ROWS[23:]), strict=True
+        ):
+            write_rows(folder / name, rows)
+        return [each for each in load(folder).notes if "names" in each]
+
+    assert note("validation_matched.csv", "validation_mismatched.csv") == [
+        "val is read from files of several names: validation_matched.csv, validation_mismatched.csv"
+    ]
+    assert note("test-00000-of-00002.csv", "test-00001-of-00002.csv") == []
+    assert note("test_1.csv", "test_2.csv") == []
+    assert note("test-0-1a2b3c4d5e.csv", "test-1-99aa88bb77.csv") == []
+
+
 def test_two_words_for_one_split_are_refused(tmp_path):
     named = {"train": ROWS[:16], "dev": ROWS[16:20], "validation": ROWS[20:24], "test": ROWS[24:]}
     files = {name: write_rows(tmp_path / f"{name}.csv", rows) for name, rows in named.items()}
