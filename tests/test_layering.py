@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,6 +113,28 @@ def test_a_file(path):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             lines = (node.end_lineno or node.lineno) - node.lineno + 1
             assert lines <= LINES_OF_A_FUNCTION, f"{node.name} has {lines} lines"
+
+
+def read_map() -> list[set[str]]:
+    """Return the parts on each line of the map of the house in CONTRIBUTING."""
+    text = (ROOT.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    section = text.partition("\n## Where things are\n")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    return [{of(ROOT / name) for name in re.findall(r"`([\w./]+)`", row)} for row in rows]
+
+
+def test_the_map_of_the_house_has_all_parts_and_imports_point_downward_in_it():
+    rows = read_map()
+    lines = {part: [i for i, row in enumerate(rows) if part in row] for part in LEVEL}
+    assert set().union(*rows) == LEVEL.keys() - {"", "__main__"}
+    upward = {
+        (here, there)
+        for path in FILES
+        for name in imports(ast.parse(path.read_text(encoding="utf-8")))
+        if (here := of(path)) != (there := part(name)) and lines.get(here) and lines.get(there)
+        if name.startswith("mmx.") and max(lines[here]) >= min(lines[there])
+    }
+    assert upward == set()
 
 
 def name_module(path: Path) -> str:

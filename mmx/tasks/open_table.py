@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -205,7 +206,9 @@ def _open_rows(
     )
 
 
-def join_tables(tables: Sequence[OpenTable], splits: Sequence[str | None]) -> OpenTable:
+def join_tables(
+    tables: Sequence[OpenTable], splits: Sequence[str | None], notes: Iterable[str] = ()
+) -> OpenTable:
     """Return several tables as one, one after another.
 
     A column must be in all of them where it is read.
@@ -213,6 +216,7 @@ def join_tables(tables: Sequence[OpenTable], splits: Sequence[str | None]) -> Op
     Args:
         tables: The tables.
         splits: The split of each, None where its place does not say.
+        notes: Anything unusual about how they were found.
     """
     if len(tables) == 1 and not any(splits):
         return tables[0]
@@ -229,7 +233,7 @@ def join_tables(tables: Sequence[OpenTable], splits: Sequence[str | None]) -> Op
         count=count,
         row_names=_join_row_names(tables, starts),
         types=tables[0].types,
-        notes=tuple(dict.fromkeys(note for table in tables for note in table.notes)),
+        notes=tuple(dict.fromkeys(chain(*(table.notes for table in tables), notes))),
         folders=tuple(
             (start, table.path.parent) for start, table in zip(starts, tables, strict=True)
         ),

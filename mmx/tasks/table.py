@@ -2,7 +2,7 @@
 
 import dataclasses
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -191,11 +191,9 @@ class Table(CutTask):
         (values, classes), texts, found = self._read_labels(table, cells)
         notes += found
         rows, dropped = self._find_labelled(cells, texts, name_row)
-        said = (
-            table.splits
-            if self.split is None
-            else table.to_texts(self.split, cells[self.split], missing)
-        )
+        said = table.splits
+        if self.split is not None:
+            said = table.to_texts(self.split, cells[self.split], missing)
         splits = self._read_splits(said, rows, name_row)
         if self.split is not None and said is not None:
             notes += note_synonyms(self.split, [said[row] or "" for row in rows.tolist()])
@@ -294,12 +292,9 @@ class Table(CutTask):
         if self._given is not None:
             return self._given
         files = find_table_files(self.name, self.path)
-        table = join_tables(
-            [open_table(file.path, self.csv) for file in files], [file.split for file in files]
-        )
-        if isinstance(self.path, Mapping):  # says itself what belongs together
-            return table
-        return dataclasses.replace(table, notes=(*table.notes, *note_several_names(files)))
+        tables = [open_table(file.path, self.csv) for file in files]
+        notes = note_several_names(self.path, files)
+        return join_tables(tables, [file.split for file in files], notes)
 
     def _read_cells(self, table: OpenTable) -> dict[str, ColumnCells]:
         """Return the columns that the task names."""

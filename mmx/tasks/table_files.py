@@ -247,12 +247,18 @@ def _refuse_synonyms(task: str, folder: Path, files: list[Path]) -> None:
         )
 
 
-def note_several_names(files: Sequence[TableFile]) -> Iterator[str]:
+def note_several_names(option: PathOption, files: Sequence[TableFile]) -> Iterator[str]:
     """Yield a note for each split of files whose names differ in more than numbers.
 
     ``validation_matched.csv`` and ``validation_mismatched.csv`` may be two data sets, and numbered
     shards are one.
+
+    Args:
+        option: ``path``; where it names the files of each split, it says what belongs together.
+        files: Those that it names.
     """
+    if isinstance(option, Mapping):
+        return
     for split in dict.fromkeys(file.split for file in files if file.split):
         paths = [file.path for file in files if file.split == split]
         names = {NUMBERS.sub("", path.name): path.name for path in reversed(paths)}
