@@ -18,6 +18,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator
@@ -28,9 +29,10 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "docs")]
 
 from browser import Browser  # noqa: E402  the one that tests drive
+from docs_pages import read_blocks  # noqa: E402
 
 PICTURES = ROOT / "docs" / "pictures"
 LARGEST = 150_000
@@ -50,10 +52,45 @@ HALVES = [
     "target.per_class=20",
 ]
 TERMINAL = """<!doctype html><meta charset="utf-8"><style>
-body {{ margin: 0; background: #f6f8fa; color: #1f2328; width: max-content; max-width: 1000px }}
-pre {{ margin: 0; padding: 20px 24px; font: 14px/1.45 "DejaVu Sans Mono", monospace;
-       white-space: pre-wrap }}
-b {{ color: #00695c }}</style><pre>{}</pre>"""
+body {{ margin: 20px 24px; background: #f6f8fa; color: #1f2328 }}
+pre {{ margin: 0; font: 14px/1.45 "DejaVu Sans Mono", monospace; white-space: pre-wrap }}
+b {{ color: #00695c }}</style>{}"""
+MARGIN = 24
+"""Pixels around what a picture shows."""
+NARROWEST = 700
+"""Pixels of a page that a picture shows at least, so that its text is as small as that of docs."""
+FIND_FRAME = """
+((start, stop, height, margin) => {
+  const find_top = (text) => [...document.querySelectorAll('h1, h2, h3')]
+    .find((each) => each.textContent.trim() === text).getBoundingClientRect().top + scrollY;
+  const whole = 'figure, li, tr, p, pre, dl, h1, h2, h3, img, svg, canvas, button, input, textarea';
+  const solid = 'li, img, svg, canvas, button, input, textarea';
+  const boxes = [...document.querySelectorAll('body *')]
+    .filter((each) => each.checkVisibility() && (each.matches(whole) || !each.children.length))
+    .map((each) => {
+      const inside = document.createRange();
+      inside.selectNodeContents(each);
+      const [box, text] = [each, inside].map((part) => part.getBoundingClientRect());
+      const right = each.matches(solid) ? box.right : text.right;
+      return {top: box.top + scrollY, bottom: box.bottom + scrollY, right};
+    })
+    .filter((box) => box.bottom > box.top);
+  const top = start ? find_top(start) : 0;
+  let bottom = Math.min(top + height, stop ? find_top(stop) - 1 : Infinity);
+  const is_cut = (box) => box.top < bottom - 1 && box.bottom > bottom + 1;
+  while (boxes.some(is_cut)) bottom = Math.min(...boxes.filter(is_cut).map((box) => box.top));
+  const seen = boxes.filter((box) => box.top >= top && box.bottom <= bottom + 1);
+  const last = Math.max(...seen.map((box) => box.bottom));
+  const above = boxes.map((box) => box.bottom).filter((each) => each <= top);
+  const below = boxes.map((box) => box.top).filter((each) => each > last);
+  return {
+    top: Math.max(0, top - margin, ...above.map((each) => each + 2)),
+    bottom: Math.min(last + margin, ...below.map((each) => each - 2)),
+    right: Math.max(...seen.map((box) => box.right)) + margin,
+  };
+})
+"""
+"""The part of a page between headings, as high as may be without a cut through anything."""
 
 
 class Studio:
@@ -87,30 +124,52 @@ class Studio:
         return self.work / note.read_text(encoding="utf-8")
 
     def shoot(
-        self, name: str, page: Path | str, *, top: int = 0, height: int = 1000, width: int = 1000
+        self,
+        name: str,
+        page: Path,
+        *,
+        start: str = "",
+        stop: str = "",
+        height: int = 1000,
+        width: int = 1000,
     ) -> None:
-        """Keep a part of a page as a picture."""
-        if isinstance(page, Path):
-            self.browser.open(page, width=width)
-        else:
-            self.browser.ask("Page.navigate", url=page)
-        size = self.browser.ask("Page.getLayoutMetrics")["cssContentSize"]
+        """Keep a part of a page as a picture.
+
+        Args:
+            name: Of the picture.
+            page: A file.
+            start: The heading at which the part begins; without it, the top of the page.
+            stop: The heading before which it ends.
+            height: At most so many pixels, and fewer where that would cut through something.
+            width: Of the window.
+        """
+        self.browser.open(page, width=width)
+        self.capture(name, start=start, stop=stop, height=height, width=width)
+
+    def capture(self, name: str, *, start: str, stop: str, height: int, width: int) -> None:
+        """Keep a part of the page that is open; see shoot."""
+        frame = self.browser.evaluate(f"{FIND_FRAME}({start!r}, {stop!r}, {height}, {MARGIN})")
         clip = {
             "x": 0,
-            "y": top,
-            "width": min(size["width"], width),
-            "height": min(height, size["height"] - top),
+            "y": frame["top"],
+            "width": min(width, max(frame["right"], NARROWEST)),
+            "height": frame["bottom"] - frame["top"],
             "scale": 1.5,
         }
         shot = self.browser.ask("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
         save(name, b64decode(shot["data"]))
 
-    def show_terminal(self, name: str, *commands: tuple[str, str], width: int = 1000) -> None:
+    def show_terminal(self, name: str, *commands: tuple[str, str]) -> None:
         """Keep commands and what they print as a picture."""
-        lines = [f"<b>$ {html.escape(typed)}</b>\n{html.escape(out)}" for typed, out in commands]
+        lines = []
+        for typed, printed in commands:
+            lines.append(f"<b>$ {html.escape(typed)}</b>")
+            lines += map(html.escape, printed.rstrip().splitlines())
+            lines.append("")
         page = self.work / f"{name}.html"
-        page.write_text(TERMINAL.format("\n".join(lines)), encoding="utf-8")
-        self.shoot(name, page, width=width, height=800)
+        rows = (f"<pre>{line or ' '}</pre>" for line in lines[:-1])
+        page.write_text(TERMINAL.format("".join(rows)), encoding="utf-8")
+        self.shoot(name, page)
 
 
 def save(name: str, picture: bytes) -> None:
@@ -147,27 +206,36 @@ def make_tables(work: Path) -> None:
 
 def draw_report(studio: Studio) -> None:
     run = studio.keep("demo", "mmx", "train")
-    studio.shoot("report", run / "report.html", height=1045)
+    studio.shoot("report", run / "report.html", height=1100)
+
+
+def draw_tutorial(studio: Studio) -> None:
+    studio.shoot("tutorial", train_table(studio) / "report.html", height=1100)
 
 
 def draw_data(studio: Studio) -> None:
     card = studio.keep("data", "mmx", "data", *TABLE[:-1])
-    studio.shoot("data", card, height=1100)
+    studio.shoot("data", card, stop="Columns", height=1100)
+
+
+def draw_own_data(studio: Studio) -> None:
+    card = studio.keep("data", "mmx", "data", *TABLE[:-1])
+    studio.shoot("own_data", card, start="Columns", height=800)
 
 
 def draw_arrays(studio: Studio) -> None:
     card = studio.keep("arrays", "mmx", "data", "target=moving_profiles")
-    studio.shoot("arrays", card, height=1100)
+    studio.shoot("arrays", card, start="Samples", height=700)
 
 
 def draw_video(studio: Studio) -> None:
     card = studio.keep("video", "mmx", "data", "target=moving_digits")
-    studio.shoot("video", card, height=1100)
+    studio.shoot("video", card, start="Samples", height=500)
 
 
 def draw_inputs(studio: Studio) -> None:
     run = studio.keep("halves", "mmx", "train", "source=none", *HALVES, "control=unimodal")
-    studio.shoot("inputs", run / "report.html", height=620)
+    studio.shoot("inputs", run / "report.html", stop="Learning curves")
 
 
 def train_table(studio: Studio) -> Path:
@@ -188,7 +256,7 @@ def draw_predict(studio: Studio) -> None:
 
 def draw_explain(studio: Studio) -> None:
     page = studio.keep("explain", "mmx", "explain", str(train_table(studio)))
-    studio.shoot("explain", page, height=1100)
+    studio.shoot("explain", page, height=1200)
 
 
 def draw_export(studio: Studio) -> None:
@@ -261,10 +329,7 @@ def draw_serve(studio: Studio) -> None:
         studio.browser.evaluate("document.querySelector('form').requestSubmit()")
         time.sleep(3)
         studio.browser.emulate()
-        size = studio.browser.ask("Page.getLayoutMetrics")["cssContentSize"]
-        clip = {"x": 0, "y": 0, "width": size["width"], "height": min(700, size["height"])}
-        shot = studio.browser.ask("Page.captureScreenshot", clip={**clip, "scale": 1.5})
-        save("serve", b64decode(shot["data"]))
+        studio.capture("serve", start="", stop="", height=1000, width=1000)
     finally:
         server.terminate()
         server.wait()
@@ -279,7 +344,61 @@ def draw_published(studio: Studio) -> None:
         *("transfer=feature", "transfer.head=logistic"),
     ]
     run = studio.keep("published", "mmx", "train", *words)
-    studio.shoot("published", run / "report.html", height=470)
+    studio.shoot("published", run / "report.html", stop="Learning curves")
+
+
+def draw_parts(studio: Studio) -> None:
+    typed = "mmx help fusion=low_rank"
+    studio.show_terminal("parts", (typed, studio.run(*typed.split())))
+
+
+def draw_clusters(studio: Studio) -> None:
+    line = [
+        *("-m", "source=none,digits", "target=digits_av", "seed=1,2", "trainer.epochs=2"),
+        *("hydra/launcher=submitit", "hydra.launcher.cluster=local"),
+    ]
+    sweep = studio.keep("cluster", "mmx", "train", *line)
+    typed = ["mmx sweep ls", f"mmx sweep status {sweep.name}"]
+    studio.show_terminal("clusters", *((each, studio.run(*each.split())) for each in typed))
+
+
+def show_check(studio: Studio, guide: str) -> None:
+    """Keep what the guide's checks and tests print, of its own files in a folder of their own."""
+    blocks = list(read_blocks(ROOT / "docs" / "guides" / f"{guide}.md"))
+    inside = Studio(studio.work / guide, studio.browser)
+    for block in blocks:
+        if block.file:
+            path = inside.work / block.file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.text, encoding="utf-8")
+    (script,) = (block.text for block in blocks if block.marker == "run")
+    lines = script.replace("\\\n", " ").splitlines()
+    check, test = lines[0].split(), lines[1].split()
+    studio.show_terminal(
+        guide,
+        (lines[0], inside.run(*check)),
+        (lines[1], re.sub(r" in [\d.]+s", "", inside.run(*test))),
+    )
+
+
+def draw_add_fusion(studio: Studio) -> None:
+    show_check(studio, "add_fusion")
+
+
+def draw_add_encoder(studio: Studio) -> None:
+    show_check(studio, "add_encoder")
+
+
+def draw_add_task(studio: Studio) -> None:
+    show_check(studio, "add_task")
+
+
+def draw_add_metric(studio: Studio) -> None:
+    show_check(studio, "add_metric")
+
+
+def draw_add_regularizer(studio: Studio) -> None:
+    show_check(studio, "add_regularizer")
 
 
 def find_drawings() -> Iterator[tuple[str, Callable[[Studio], None]]]:
@@ -301,7 +420,7 @@ def main() -> None:
     given.work.mkdir(parents=True, exist_ok=True)
     PICTURES.mkdir(exist_ok=True)
     make_tables(given.work)
-    with Browser(given.work / "browser") as browser:
+    with tempfile.TemporaryDirectory() as folder, Browser(Path(folder)) as browser:
         for name in given.names or drawings:
             drawings[name](Studio(given.work, browser))
 

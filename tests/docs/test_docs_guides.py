@@ -8,11 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from docs_pages import ROOT, read_blocks
 
 from mmx.contract import KINDS
 
-docs_pages = pytest.importorskip("docs_pages")
-ROOT, read_blocks = docs_pages.ROOT, docs_pages.read_blocks
 GUIDES = sorted((ROOT / "docs/guides").glob("add_*.md"))
 PACKAGE = ROOT / "docs/guides/own_package.md"
 EXAMPLE = ROOT / "examples/own_part"
