@@ -9,6 +9,8 @@ import numpy as np
 
 from mmx.metrics.base import LABELLED, Answers, Floats, MeanMetric
 
+LEAST = float(np.finfo(np.float64).eps)
+
 
 @dataclass(frozen=True, kw_only=True)
 class LogLoss(MeanMetric):
@@ -24,17 +26,16 @@ class LogLoss(MeanMetric):
 
     def measure(self, answers: Answers) -> float:
         """Return its value."""
-        from sklearn.metrics import log_loss  # slow to import
-
-        if answers.kind == "classes":
-            labels = np.arange(len(answers.classes))
-            return float(log_loss(answers.truth, answers.scores, labels=labels))
-        return float(log_loss(answers.truth.ravel(), answers.scores.ravel(), labels=[0, 1]))
+        truth, chances = answers.truth, answers.scores
+        if answers.kind == "multilabel":
+            yes = chances.ravel()
+            truth, chances = truth.ravel(), np.stack([1 - yes, yes], axis=1)
+        logs = np.log(np.clip(chances, LEAST, 1 - LEAST))
+        return float(-logs[np.arange(len(truth)), truth].mean())
 
     def of_rows(self, answers: Answers) -> Floats:
         """Return ``(N,)``: the loss of each row."""
-        least = np.finfo(np.float64).eps
-        chances, labels = np.clip(answers.scores, least, 1 - least), answers.labels
+        chances, labels = np.clip(answers.scores, LEAST, 1 - LEAST), answers.labels
         losses: Floats
         if answers.kind == "classes":
             chances = chances / chances.sum(1, keepdims=True)

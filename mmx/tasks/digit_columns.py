@@ -1,13 +1,14 @@
 """Handwritten digits as sequences: the columns of each image from left to right."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from mmx.modalities import Modality
 from mmx.modalities.sequence import SequenceColumn, Sequences
-from mmx.tasks.base import CutTask, Samples, cut_test
+from mmx.tasks.base import CutTask, Samples, TaskData, cut_test
 from mmx.tasks.digits import DIGIT_NAMES, load_images
 from mmx.tasks.set_facts import SetFacts
 
@@ -42,3 +43,7 @@ class DigitColumns(CutTask):
             steps.append(image[:, used[0] : used[-1] + 1].T / 255)  # (T, 8)
         splits = cut_test(labels, self.test_fraction)
         return Samples({"sequence": SequenceColumn(steps)}, labels, DIGIT_NAMES, splits)
+
+    def list_files(self, data: TaskData) -> list[Path]:
+        """Return no file: all is made of the images that scikit-learn installs."""
+        return []

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from mmx.modalities import Modality
 from mmx.modalities.image import Image, ImageColumn
-from mmx.tasks.base import CutTask, Samples
+from mmx.tasks.base import CutTask, Samples, TaskData
 from mmx.tasks.set_facts import SetFacts
 
 DIGIT_NAMES = tuple("0123456789")
@@ -42,6 +42,10 @@ class Digits(CutTask):
         images, labels = load_images()
         splits = {"train": np.arange(len(labels))}
         return Samples({"image": ImageColumn(images)}, labels, DIGIT_NAMES, splits)
+
+    def list_files(self, data: TaskData) -> list[Path]:
+        """Return no file: the images are installed with scikit-learn."""
+        return []
 
 
 def load_images() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:

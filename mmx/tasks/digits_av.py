@@ -1,6 +1,7 @@
 """Handwritten digits with dial tones: the images are real, the sounds are synthetic."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -10,7 +11,7 @@ from pydantic import Field
 from mmx.modalities import Column, Modality
 from mmx.modalities.audio import Audio, AudioColumn
 from mmx.modalities.image import ImageColumn
-from mmx.tasks.base import Samples
+from mmx.tasks.base import Samples, TaskData
 from mmx.tasks.digits import DIGIT_NAMES, Digits, load_images
 from mmx.tasks.set_facts import SetFacts
 
@@ -62,6 +63,10 @@ class DigitsAv(Digits):
             "audio": AudioColumn(tones, sample_rate=SAMPLE_RATE),
         }
         return Samples(columns, labels, DIGIT_NAMES, {"train": np.arange(len(labels))})
+
+    def list_files(self, data: TaskData) -> list[Path]:
+        """Return no file: all is made of the images that scikit-learn installs."""
+        return []
 
 
 def find_frequencies(digit: int) -> tuple[int, int]:

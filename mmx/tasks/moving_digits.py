@@ -1,6 +1,7 @@
 """Handwritten digits that move: real images, synthetic motion; the label is the direction."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -9,7 +10,7 @@ from pydantic import Field
 
 from mmx.modalities import Modality
 from mmx.modalities.video import Video, VideoColumn
-from mmx.tasks.base import CutTask, Samples, cut_test
+from mmx.tasks.base import CutTask, Samples, TaskData, cut_test
 from mmx.tasks.digits import load_images
 from mmx.tasks.set_facts import SetFacts
 
@@ -55,6 +56,10 @@ class MovingDigits(CutTask):
         values = np.array([direction for _, direction in moved], dtype=np.int64)
         splits = cut_test(values, self.test_fraction)
         return Samples({"video": VideoColumn(clips)}, values, DIRECTIONS, splits)
+
+    def list_files(self, data: TaskData) -> list[Path]:
+        """Return no file: all is made of the images that scikit-learn installs."""
+        return []
 
 
 def move(image: npt.NDArray[np.uint8], row: int, noise: float) -> tuple[npt.NDArray[np.uint8], int]:

@@ -1,6 +1,7 @@
 """Handwritten digits that move, as sequences of their projection profiles."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -9,7 +10,7 @@ from pydantic import Field
 
 from mmx.modalities import Modality
 from mmx.modalities.sequence import SequenceColumn, Sequences
-from mmx.tasks.base import CutTask, Samples, cut_test
+from mmx.tasks.base import CutTask, Samples, TaskData, cut_test
 from mmx.tasks.digits import load_images
 from mmx.tasks.set_facts import SetFacts
 
@@ -66,6 +67,10 @@ class MovingProfiles(CutTask):
         column = SequenceColumn([steps for steps, _ in moved])
         splits = cut_test(values, self.test_fraction)
         return Samples({"sequence": column}, values, DIRECTIONS, splits)
+
+    def list_files(self, data: TaskData) -> list[Path]:
+        """Return no file: all is made of the images that scikit-learn installs."""
+        return []
 
 
 def move_profiles(

@@ -17,8 +17,12 @@ from mmx.experiment.opened_tasks import open_data
 from mmx.modalities.image import ImageColumn
 from mmx.runs import file_states
 from mmx.tasks import TaskData
-from mmx.tasks.base import Samples
+from mmx.tasks.base import CutTask, Samples
+from mmx.tasks.digit_columns import DigitColumns
 from mmx.tasks.digits import Digits
+from mmx.tasks.digits_av import DigitsAv
+from mmx.tasks.moving_digits import MovingDigits
+from mmx.tasks.moving_profiles import MovingProfiles
 from mmx.tasks.table import Table
 
 ROWS = 12
@@ -124,8 +128,34 @@ def test_data_with_files_that_were_changed_just_now_is_not_kept(
 def test_data_with_files_that_are_not_known_is_not_kept(table: Path) -> None:
     pattern = table.parent / "*.csv"
     assert read(pattern) is not read(pattern)
-    task = Digits(name="digits")
-    assert task.list_files(task.load()) is None
+
+
+class Made(Digits):
+    """A task of somebody who does not say what it reads."""
+
+
+def test_data_of_a_task_that_says_nothing_of_its_files_is_not_kept() -> None:
+    task = Made(name="made")
+    assert open_data(task, {"_target_": "made"}) is not open_data(task, {"_target_": "made"})
+
+
+@pytest.mark.parametrize("make", [Digits, DigitsAv, DigitColumns, MovingDigits, MovingProfiles])
+def test_data_that_no_file_holds_is_opened_once(
+    make: type[CutTask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is made of what is installed with mmx, in every job of a sweep the same."""
+    count, whole = [], make.read
+
+    def read_counted(task: CutTask) -> Samples:
+        count.append(task.name)
+        return whole(task)
+
+    monkeypatch.setattr(make, "read", read_counted)
+    node = {"_target_": make.__name__}
+    first = open_data(make(name="a"), node)
+    assert open_data(make(name="a"), node) is first
+    assert open_data(make(name="a", limit=40), {**node, "limit": 40}) is not first
+    assert len(count) == 2
 
 
 @pytest.mark.parametrize("states_files", [True, False])
