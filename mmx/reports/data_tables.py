@@ -24,14 +24,14 @@ class FactTable:
         heads: Names of its columns; the first column names the rows.
         rows: The cells.
         more: What is left out, in words; "" if nothing is.
-        is_of_classes: Whether its rows are classes or labels.
+        is_of_outputs: Whether it says what is to be predicted: classes, labels or numbers.
     """
 
     title: str
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     more: str = ""
-    is_of_classes: bool = False
+    is_of_outputs: bool = False
 
 
 def list_tables(facts: DataFacts) -> list[FactTable]:
@@ -51,15 +51,20 @@ def list_tables(facts: DataFacts) -> list[FactTable]:
 def format_data_title(facts: DataFacts) -> str:
     """Return name, kind and number of rows, in one line."""
     rows = sum(facts.splits.values())
-    kinds = {
+    unused = f" ({facts.unused:,} more in no split)" if facts.unused else ""
+    return (
+        f"{facts.name}: {rows:,} rows{unused} of {', '.join(facts.modalities)}; "
+        f"{name_outputs(facts)}"
+    )
+
+
+def name_outputs(facts: DataFacts) -> str:
+    """Return what is to be predicted, in a few words."""
+    return {
         "classes": f"{len(facts.classes)} classes",
         "multilabel": f"{len(facts.classes)} labels, several a row",
         "regression": "a number to predict",
-    }
-    unused = f" ({facts.unused:,} more in no split)" if facts.unused else ""
-    return (
-        f"{facts.name}: {rows:,} rows{unused} of {', '.join(facts.modalities)}; {kinds[facts.kind]}"
-    )
+    }[facts.kind]
 
 
 def facts_to_json(facts: DataFacts) -> Json:
@@ -86,14 +91,16 @@ def _list_classes(facts: DataFacts, splits: Sequence[str]) -> FactTable:
     left = len(names) - len(rows)
     what = "class" if facts.kind == "classes" else "label"
     more = f"{left} of {len(names)} have fewer training rows, and are left out here" if left else ""
-    return FactTable(f"Rows by {what}", (what, *splits), rows, more, is_of_classes=True)
+    return FactTable(f"Rows by {what}", (what, *splits), rows, more, is_of_outputs=True)
 
 
 def _list_numbers(facts: DataFacts) -> FactTable:
     rows = tuple(
         (split, f"{one.rows:,}", *_format_spread(one)) for split, one in facts.numbers.items()
     )
-    return FactTable("Numbers to predict", ("split", "rows", "least", "median", "most"), rows)
+    return FactTable(
+        "Numbers to predict", ("split", "rows", "least", "median", "most"), rows, is_of_outputs=True
+    )
 
 
 def _list_missing(facts: DataFacts, splits: Sequence[str]) -> FactTable:

@@ -15,10 +15,10 @@ from mmx.modalities.audio import AudioColumn, find_channel
 from mmx.modalities.image import find_decoding
 from mmx.printable import printable, shorten
 from mmx.reports.chart_specs import MeasuredRow, draw_bars, format_number
-from mmx.reports.data_card import SOUND_BYTES, Sample, Showing, show_row
 from mmx.reports.explanation import Explanation
 from mmx.reports.explanation_media import SIDE, Bar, ShownMap, show_map
 from mmx.reports.page import Chart, Grid, render_page
+from mmx.reports.samples import SOUND_BYTES, Sample, Showing, show_row
 from mmx.tasks import TaskData
 
 NAME = 80  # characters of a class, a run or a label on the page

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -45,8 +46,8 @@ from mmx.tasks import TaskData
 from mmx.terminal import Console
 from mmx.untrusted import unusable_path
 from mmx.verbs.arguments import list_allowed_packages
-from mmx.verbs.target_line import build_targets
-from mmx.verbs.train_line import parse_line
+from mmx.verbs.target_line import TargetJob, build_targets, is_read
+from mmx.verbs.train_line import CommandLine, parse_line
 
 SUMMARY = "say what is in the data of a task, and write a data card"
 PLACE = 15
@@ -95,12 +96,20 @@ def main(arguments: Sequence[str]) -> int:
         facts = replace(facts, notes=(*facts.notes, *few))
         path = out or _find_place(job.target, facts)
         make_folder(path.parent, tip="--out FILE   (where the card goes)")
-        write_text(path, render_card(facts, data, job.target.readers, job.target.settings.seed))
+        seed, command = job.target.settings.seed, _repeat(line, job)
+        write_text(path, render_card(facts, data, job.target.readers, seed, command))
         if as_json:
             print(json.dumps({**facts_to_json(facts), "card": str(path)}, ensure_ascii=False))
         else:
             _print(facts, path)
     return 0
+
+
+def _repeat(line: CommandLine, job: TargetJob) -> str:
+    """Return the command that writes the card of one target."""
+    places = [word for each in line.config_dirs for word in ("--config-dir", str(each))]
+    allowed = [word for each in list_allowed_packages(line.allow) for word in ("--allow", each)]
+    return shlex.join(["mmx", "data", *places, *allowed, *filter(is_read, job.overrides)])
 
 
 def _take_flags(arguments: Sequence[str]) -> tuple[list[str], Path | None, bool]:

@@ -63,13 +63,15 @@ def _identify(composed: Composed) -> str:
     return repr([essence(config["target"]), config.get("modalities"), config.get("encoder")])
 
 
+def is_read(override: str) -> bool:
+    """Return whether an override may change what is seen of a target, or where it is found."""
+    key = override.lstrip("+~").split("=")[0]
+    return key.replace("/", ".").split(".")[0] in READ_WITH_PLACES
+
+
 def _note_unread(overrides: Sequence[str], verb: str) -> None:
     """Say which overrides change nothing of the data."""
-    unread = [
-        text
-        for text in overrides
-        if text.lstrip("+~").split("=")[0].replace("/", ".").split(".")[0] not in READ_WITH_PLACES
-    ]
+    unread = [text for text in overrides if not is_read(text)]
     if unread:
         Console(stderr=True).print(
             f"note: mmx {verb} reads the target alone; {' '.join(unread)} "

@@ -6,37 +6,20 @@ import base64
 import io
 import json
 import re
-from html.parser import HTMLParser
+import shlex
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
 import soundfile
+from browser import Browser
+from html_pages import HtmlPage, read_rows
 
 from mmx.cli import main
 from mmx.verbs.completion import complete_line
 
 NOTE = "<script>alert(1)</script> & Привет"
-
-
-class Page(HTMLParser):
-    """The tags of a page, and its text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def every(self, tag: str) -> list[dict[str, str | None]]:
-        return [found for name, found in self.tags if name == tag]
 
 
 @pytest.fixture
@@ -67,33 +50,104 @@ def test_the_card_is_one_file_with_twelve_of_each(shop, capsys):
     assert out.startswith("shop: 40 rows of image, audio, text, tabular; 4 classes\n")
     text = Path(last.removeprefix("data card: ")).read_text(encoding="utf-8")
     assert len(text.encode()) < 2_000_000
-    page = Page(text)
-    assert page.every("script") == page.every("link") == page.every("iframe") == []
-    sources = [each["src"] for each in (*page.every("img"), *page.every("audio"))]
-    assert all(source.startswith("data:") for source in sources)
-    assert not re.search(r"url\(|https?://|@import", text)
-    assert len(page.every("img")) == 24  # pictures and spectrograms
-    assert all(each["alt"] for each in page.every("img"))
-    assert len(page.every("audio")) == len(page.every("blockquote")) == 12
-    assert next(name for name, _ in page.tags if name in ("h1", "h2")) == "h1"
+    page = HtmlPage(text)
+    page.require_own()
+    assert not re.search(r"url\(|@import", text)
+    assert len(page.tags("img")) == 24  # pictures and spectrograms
+    assert all(each["alt"] for each in page.tags("img"))
+    assert len(page.tags("audio")) == len(page.tags("blockquote")) == 12
+    assert next(name for name, _ in page.found if name in ("h1", "h2")) == "h1"
     assert NOTE in page.text
     assert "prefers-color-scheme: dark" in text
-    assert {"lang": "en"} in page.every("html")
-    assert "width=device-width" in page.every("meta")[1]["content"]
+    assert {"lang": "en"} in page.tags("html")
+    assert "40 rows of image, audio, text and tabular; 4 classes" in page.text
+    splits = "29 for training, 3 for validation and 8 for the test. No row lacks an input."
+    assert splits in page.text
+    bars = read_rows(page.charts["Training rows of each class"])
+    assert {name: row["x"] for name, row in bars.items()} == {"a": 7, "b": 7, "c": 7, "d": 8}
+    assert page.find_table("class", "train", "val", "test")[0] == ["a", "7", "1", "2"]
+
+
+def test_the_card_of_a_number_to_predict(shop):
+    words = ["target.label=price", "target.kind=regression", "target.columns={text: note}"]
+    assert main(["data", *shop[:3], *words, "--out", "card.html"]) == 0
+    page = HtmlPage.read(Path("card.html"))
+    assert "40 rows of text; a number to predict" in page.text
+    rows = page.find_table("split", "rows", "least", "median", "most")
+    assert [row[:2] for row in rows] == [["train", "29"], ["val", "3"], ["test", "8"]]
+    spreads = read_rows(page.charts["Numbers to predict"])
+    for split, _, *numbers in rows:
+        shown = spreads[split]
+        assert [shown[key] for key in ("low", "x", "high")] == [float(each) for each in numbers]
+
+
+def test_the_lead_says_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines = [f"{'' if row < 3 else f'word {row}'},{row},{'ab'[row % 2]}" for row in range(40)]
+    Path("few.csv").write_text("\n".join(["note,size,kind", *lines]))
+    words = [
+        "target.path=few.csv",
+        "target.label=kind",
+        "target.columns={text: note, tabular: [size]}",
+    ]
+    assert main(["data", "target=table", *words, "--out", "card.html"]) == 0
+    assert "Of these rows, 3 lack text." in HtmlPage.read(Path("card.html")).text
+
+
+def test_the_command_of_a_card_writes_it_again(shop):
+    line = ["data", *shop, "seed=3", "fusion=gmu", "--out", "card.html"]
+    assert main(line) == 0
+    text = Path("card.html").read_text(encoding="utf-8")
+    command = HtmlPage(text).text.partition("Write it again ")[2].partition(" Copy")[0]
+    verb, *words = shlex.split(command)
+    assert verb == "mmx"
+    assert "fusion=gmu" not in words  # which changes nothing of a card
+    assert main([*words, "--out", "again.html"]) == 0
+    assert Path("again.html").read_text(encoding="utf-8") == text
+
+
+def test_long_sounds_and_noisy_pictures_leave_a_card_below_2_mb(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    lines = ["one,two,three,clip,kind"]
+    noise = rng.uniform(-0.9, 0.9, 16_000 * 30)
+    for row in range(24):
+        PIL.Image.fromarray(rng.integers(0, 256, (300, 300, 3), dtype=np.uint8)).save(f"{row}.png")
+        soundfile.write(f"{row}.wav", noise, 16_000)
+        lines.append(f"{row}.png,{row}.png,{row}.png,{row}.wav,{'ab'[row % 2]}")
+    Path("big.csv").write_text("\n".join(lines))
+    columns = "target.columns={image: {a: one, b: two, c: three}, audio: clip}"
+    words = ["target=table", "target.path=big.csv", "target.label=kind", columns]
+    assert main(["data", *words, "--out", "card.html"]) == 0
+    assert 1_000_000 < Path("card.html").stat().st_size < 2_000_000
+
+
+@pytest.mark.browser
+def test_the_card_in_a_browser(shop, browser: Browser):
+    assert main(["data", *shop, "--out", "card.html"]) == 0
+    for width in (1200, 400):
+        for dark in (False, True):
+            shown = browser.open(Path("card.html"), width=width, dark=dark)
+            assert shown.errors == shown.requests == []
+            assert browser.find_wide() == []
+            assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert browser.evaluate("document.querySelectorAll('.plot svg .mark-rect path').length") == 4
+    pictures = "[...document.querySelectorAll('.samples img')]"
+    assert browser.evaluate(f"{pictures}.filter((each) => each.naturalWidth > 0).length") == 24
 
 
 def test_samples_are_the_rows_themselves(shop, capsys):
     main(["data", *shop, "--out", "card.html"])
     assert capsys.readouterr().out.endswith("data card: card.html\n")
-    page = Page(Path("card.html").read_text(encoding="utf-8"))
-    picture = next(each for each in page.every("img") if each["alt"].startswith("image,"))
+    page = HtmlPage.read(Path("card.html"))
+    picture = next(each for each in page.tags("img") if each["alt"].startswith("image,"))
     row = int(re.search(r"row (\d+)", picture["alt"])[1]) - 1
     assert f": {'abcd'[row % 4]}" in picture["alt"]
     shown = PIL.Image.open(io.BytesIO(base64.b64decode(picture["src"].split(",")[1])))
     assert shown.size == (60, 90)
     original = np.asarray(PIL.Image.open(f"{row}.png"), dtype=float)
     assert abs(np.asarray(shown, dtype=float) - original).max() < 3
-    sound = page.every("audio")[0]
+    sound = page.tags("audio")[0]
     row = int(re.search(r"row (\d+)", sound["aria-label"])[1]) - 1
     samples, rate = soundfile.read(io.BytesIO(base64.b64decode(sound["src"].split(",")[1])))
     assert rate == 8000
