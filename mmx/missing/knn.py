@@ -19,9 +19,11 @@ class Knn(Imputing):
         x̂_im = (1 / k) Σ_{j near i} x_jm
         d(i, j)² = ΣF / Σ_n F_n · Σ_n ‖x_in - x_jn‖², over the modalities n that both have
 
-    If row i has no modality in common with any donor, the mean of all donors is used. The result
-    is that of scikit-learn's KNNImputer on the concatenated modalities. Use it where similar rows
-    have similar features but no linear rule predicts one modality from another.
+    Of donors at the same distance, such as those of one text, those that were drawn first count as
+    nearer. If row i has no modality in common with any donor, the mean of all donors is used. The
+    result, but for equal distances, is that of scikit-learn's KNNImputer on the concatenated
+    modalities. Use it where similar rows have similar features but no linear rule predicts one
+    modality from another.
 
     Args:
         shapes: Modality to widths.
@@ -70,12 +72,12 @@ class Knn(Imputing):
         imputed = {}
         for index, name in enumerate(self.modalities):
             able = self.has[:, index]
-            near = distances.masked_fill(~able, torch.inf).topk(
-                min(self.n_neighbors, len(able)), largest=False
+            reach, nearest = _find_nearest(
+                distances.masked_fill(~able, torch.inf), min(self.n_neighbors, len(able))
             )
             # Fewer than k donors may be comparable: those at infinity do not enter the mean.
-            counted = near.values.isfinite()[:, :, None]  # (B', k, 1)
-            total = (donors[name][near.indices] * counted).sum(1)
+            counted = reach.isfinite()[:, :, None]  # (B', k, 1)
+            total = (donors[name][nearest] * counted).sum(1)
             everyone = donors[name].sum(0) / able.sum().clamp(min=1)
             mean = torch.where(counted.any(1), total / counted.sum(1).clamp(min=1), everyone)
             imputed[name] = torch.zeros_like(x[name]).index_copy(0, rows, mean)
@@ -96,6 +98,23 @@ class Knn(Imputing):
 
 
 _EXACT = "donot_use_mm_for_euclid_dist"
+
+
+def _find_nearest(distances: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the k smallest distances ``(B, k)`` of ``(B, R)``, and at which donors they are.
+
+    Of donors at the same distance, the first count as nearer.
+    """
+    if torch.compiler.is_exporting():
+        distances, donors = distances.sort(dim=1, stable=True)
+        return distances[:, :k], donors[:, :k]
+    found, donors = distances.topk(k, largest=False)  # far faster, but takes any of equal ones
+    last = found[:, -1:]
+    tied = ((distances <= last).sum(1) > k) & last.squeeze(1).isfinite()
+    rows = tied.nonzero().squeeze(1)
+    if len(rows):
+        donors[rows] = distances[rows].argsort(dim=1, stable=True)[:, :k]
+    return found, donors
 
 
 def _draw_donors(has: np.ndarray, count: int, seed: int) -> Tensor:

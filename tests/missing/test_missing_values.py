@@ -92,6 +92,28 @@ def test_knn_keeps_small_distances_far_from_zero() -> None:
     )
 
 
+@pytest.mark.parametrize("n_neighbors", [1, 3, 5])
+def test_knn_takes_the_first_of_donors_that_are_equally_near(n_neighbors: int) -> None:
+    count = 40
+    texts = torch.eye(4)[torch.arange(count) % 4, :3]  # whole numbers: distances are exact
+    numbers = torch.arange(count, dtype=torch.float32)[:, None].expand(count, 3)
+    x = {"a": texts, "b": numbers}
+    features = {
+        name: Features(each[:, None], torch.ones(count, 1) > 0, each) for name, each in x.items()
+    }
+    here = torch.ones(count, dtype=torch.bool)
+    treatment = Knn({"a": Shape(3), "b": Shape(3)}, n_neighbors=n_neighbors, rows=count)
+    treatment.fit(Encoded(features, {"a": here, "b": here}, torch.zeros(count)), 0)
+    treated, _ = treatment(features, {"a": here, "b": ~here})
+    for row, text in enumerate(texts):
+        order = sorted(
+            range(count),
+            key=lambda place: (float((treatment.donors[place, :3] - text).square().sum()), place),
+        )
+        mean = treatment.donors[order[:n_neighbors], 3:].mean(0)
+        torch.testing.assert_close(treated["b"].pooled[row], mean)
+
+
 def test_knn_draws_the_rows_that_it_chooses_from() -> None:
     train, everything = rows(N, 1), side_by_side(rows(N, 1))
     drawn = []

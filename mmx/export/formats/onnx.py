@@ -27,7 +27,18 @@ def measure_distances(one: Tensor, other: Tensor, p: float = 2, mode: Any = None
     return (one.unsqueeze(1) - other).square().sum(2).sqrt()
 
 
-WITHOUT_OPERATOR: dict[Any, Any] = {torch.ops.aten.cdist.default: measure_distances}
+def sort_stably(
+    x: Tensor, *, stable: bool | None, dim: int = -1, descending: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Return a tensor sorted, and the places: ONNX takes the first of equal values first."""
+    found = x.topk(x.shape[dim], dim, largest=descending)
+    return found.values, found.indices
+
+
+WITHOUT_OPERATOR: dict[Any, Any] = {
+    torch.ops.aten.cdist.default: measure_distances,
+    torch.ops.aten.sort.stable: sort_stably,
+}
 """Operations of torch for which the exporter knows no operator, to what computes the same."""
 
 
