@@ -10,6 +10,7 @@ from typing import Any
 from mmx.contract.kinds import KINDS
 
 PACKAGES = {
+    "calibration": "mmx.calibration",
     "encoder": "mmx.encoders",
     "fusion": "mmx.fusion",
     "head": "mmx.transfer.heads",

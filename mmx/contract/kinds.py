@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mmx.calibration import Calibration
 from mmx.contract import (
+    calibration,
     encoder,
     fusion,
     head,
@@ -55,6 +57,7 @@ class PartKind:
 KINDS: dict[str, PartKind] = {
     each.name: each
     for each in (
+        PartKind("calibration", Calibration, calibration.CalibrationSubject.of, calibration.CHECKS),
         PartKind("encoder", Encoder, encoder.EncoderSubject.of, encoder.CHECKS),
         PartKind("fusion", Fusion, fusion.FusionSubject.of, fusion.CHECKS, ("outputs",)),
         PartKind("mapping", Mapping, mapping.MappingSubject.of, mapping.CHECKS),

@@ -4,10 +4,10 @@
     mmx check my_pkg.fuse:MyFusion width=32 dropout=0.1
     mmx check my_pkg.tasks:Shoes --config my_configs/task/shoes.yaml
 
-An encoder, fusion, mapping, metric, missing, objective, regularizer, head, task or tracker is
-made from its options and tried on a few made-up rows (a task on its own data, a tracker on a
-made-up run): gradients, dtype, width, rows that must not be mixed, absent rows that must not be
-read, order, randomness, state, options.
+A calibration, encoder, fusion, mapping, metric, missing, objective, regularizer, head, task or
+tracker is made from its options and tried on a few made-up rows (a task on its own data, a tracker
+on a made-up run): gradients, dtype, width, rows that must not be mixed, absent rows that must not
+be read, order, randomness, state, options.
 One line a check; exit code 1 where a promise is broken.
 
 The class is executed: naming it here is the permission. What its options name besides needs
