@@ -98,7 +98,7 @@ class RegularizerSubject(LossSubject[Penalty, WorldBatch]):
         regularizer.check(world.model, world.shared)
         regularizer.equip(world.model, world.shared)
         torch.manual_seed(seed)
-        return regularizer.bind(world.make_context()).to(world.dtype)
+        return world.bind(regularizer)
 
     def prepare(self) -> tuple[Penalty, World]:
         """Return a penalty and the source and target that it is bound to."""
@@ -284,7 +284,7 @@ def asks_for_what_it_needs(subject: RegularizerSubject) -> str:
         context = replace(context, source_features=no_rows)
     try:
         regularizer.equip(world.model, world.shared)
-        measure_penalty(regularizer.bind(context).to(world.dtype), world.step())
+        measure_penalty(world.bind(regularizer, context), world.step())
     except (AttributeError, TypeError) as error:
         if context.reference is None:
             said = f"{type(error).__name__}: {error}"
@@ -318,7 +318,7 @@ def leaves_all_else_alone(subject: RegularizerSubject) -> str:
     before = {name: tensor.clone() for name, tensor in world.model.state_dict().items()}
     torch.manual_seed(1)
     generator = torch.get_rng_state()
-    penalty = regularizer.bind(world.make_context()).to(world.dtype)
+    penalty = world.bind(regularizer)
     if not torch.equal(torch.get_rng_state(), generator):
         raise Broken("expected bind to leave torch's generator alone; it draws from it")
     if any(distance(x, before[name]) > 0 for name, x in world.model.state_dict().items()):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -25,7 +26,7 @@ from mmx.modalities.image import ImageSpec
 from mmx.modalities.tabular import TabularSpec
 from mmx.modalities.text import TokenSpec
 from mmx.model import MultimodalModel
-from mmx.transfer.regularizers import RegularizerContext, Step
+from mmx.transfer.regularizers import Penalty, Regularizer, RegularizerContext, Step
 
 TABLE = TabularSpec(("a", "b"), (0.0, 0.0), (1.0, 1.0), (), ())
 SPECS: dict[str, Spec] = {
@@ -201,6 +202,31 @@ class World:
             ),
             **changes,
         )
+
+    def bind(self, regularizer: Regularizer, context: RegularizerContext | None = None) -> Penalty:
+        """Return the penalty of a target as a run makes it: bound at w0, before the target moves.
+
+        Args:
+            regularizer: It has checked and equipped the model already, where it does so.
+            context: What it may read; without it, all that there is.
+        """
+        with self._at_start():
+            return regularizer.bind(context or self.make_context()).to(self.dtype)
+
+    @contextmanager
+    def _at_start(self) -> Iterator[None]:
+        """Give the target its starting weights in the ``with`` block."""
+        now, start = (dict(each.named_parameters()) for each in (self.model, self.start))
+        moved = {name: now[name].detach().clone() for name in self.shared & now.keys()}
+        with torch.no_grad():
+            for name in moved:
+                now[name].copy_(start[name])
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, values in moved.items():
+                    now[name].copy_(values)
 
     def step(self, batch: Batch | None = None) -> Step:
         """Return the model's step on a batch; without one, on that of the world."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -34,7 +34,7 @@ def find_direction(name: str) -> bool | None:
     None of a metric that is not of mmx, or whose name is not known.
 
     Example:
-        >>> find_direction("ece_10"), find_direction("top_5"), find_direction("my_own")
+        >>> find_direction("ece_10"), find_direction("top_5"), find_direction("accuracy_error")
         (True, False, None)
     """
     if name == "loss":
@@ -42,9 +42,18 @@ def find_direction(name: str) -> bool | None:
     if name.startswith("recall@"):  # of retrieval
         return False
     for key, kind in find_built_in().items():
-        if f"{name}_".startswith(f"{key.removesuffix('_k')}_"):  # options follow the name
+        if name == key or _has_options(name, key, kind):
             return kind.lower_is_better
     return None
+
+
+def _has_options(name: str, key: str, kind: type[Metric]) -> bool:
+    """Return whether a name is that of a metric with an option: a number, or one of its words."""
+    stem = f"{key.removesuffix('_k')}_"
+    rest = name.removeprefix(stem)
+    hints = get_type_hints(kind)
+    words = {word for each in fields(kind) for word in get_args(hints[each.name])}
+    return name.startswith(stem) and (rest.isdecimal() or rest in words)
 
 
 def describe_metric(metric: Metric) -> dict[str, Any]:

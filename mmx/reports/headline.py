@@ -51,11 +51,12 @@ def _format_amount(gain: Gain | StatedGain) -> str:
 
 
 def find_main_metric(summary: Summary) -> tuple[str, float]:
-    """Return the metric of the gain, or else the first on the test rows that is no loss."""
+    """Return the metric of the gain, the one that was chosen, or the first that is no loss."""
     tested = summary.target.metrics["test"]
-    if summary.gain is not None and summary.gain.metric in tested:
-        return summary.gain.metric, tested[summary.gain.metric]
-    name = next((name for name in tested if name != "loss"), next(iter(tested)))
+    stated = [each for each in (summary.gain, summary.target.metric) if each is not None]
+    names = [each.metric if isinstance(each, StatedGain) else each.name for each in stated]
+    found = [name for name in (*names, *tested) if name in tested and name != "loss"]
+    name = next(iter(found), next(iter(tested)))
     return name, tested[name]
 
 

@@ -18,7 +18,6 @@ from mmx.errors import DataError, UsageError, closest
 from mmx.evaluation.friedman import FEWEST_TARGETS, Ranks, rank_methods
 from mmx.evaluation.gain_intervals import Differences, GainInterval, bonferroni_level
 from mmx.json_object import Json
-from mmx.metrics import find_direction
 from mmx.metrics.base import Floats
 from mmx.reports.group_line import LEVEL, GroupLine, GroupMean, Paired
 from mmx.reports.many_runs_notes import (
@@ -29,7 +28,7 @@ from mmx.reports.many_runs_notes import (
     note_undefined,
 )
 from mmx.reports.pairing import Side, pair_sides
-from mmx.reports.run_groups import FinishedRun, RunGroup
+from mmx.reports.run_groups import FinishedRun, RunGroup, find_stated_direction
 from mmx.reports.sweep_groups import find_common
 from mmx.runs import sample_scores
 from mmx.runs.summary import Summary
@@ -166,11 +165,7 @@ def compare_many(
 
 def _find_larger_is_better(runs: Sequence[FinishedRun], metric: str) -> tuple[bool, list[str]]:
     """Return the direction of a metric, and a note where nothing states it."""
-    for run in runs:
-        gain = run.summary.gain
-        if gain is not None and gain.metric == metric:
-            return not gain.lower_is_better, []
-    lower = find_direction(metric)
+    lower = find_stated_direction(runs, metric)
     if lower is None:
         return True, [f"larger {metric} is taken for better: no run states what is"]
     return not lower, []

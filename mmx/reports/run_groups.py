@@ -11,6 +11,7 @@ from typing import Any
 
 from mmx import untrusted
 from mmx.errors import RunError, UnreadableFileError, UsageError, closest
+from mmx.metrics import find_direction
 from mmx.runs import index
 from mmx.runs.conditions import Condition, keys_of
 from mmx.runs.directory import RunDirectory
@@ -247,6 +248,17 @@ def _find_labels(runs: Sequence[FinishedRun], first: Sequence[str] = ()) -> list
 def _read_labels(runs: Sequence[FinishedRun], by: Sequence[str]) -> list[dict[str, str]]:
     require_keys(runs, by, "--by ")
     return [{key: _format(run, key) for key in by} for run in runs]
+
+
+def find_stated_direction(runs: Sequence[FinishedRun], metric: str) -> bool | None:
+    """Return whether a smaller value of a metric is better; None where nothing states it."""
+    for run in runs:
+        gain, chosen = run.summary.gain, run.summary.target.metric
+        if gain is not None and gain.metric == metric:
+            return gain.lower_is_better
+        if chosen is not None and chosen.name == metric:
+            return chosen.lower_is_better
+    return find_direction(metric)
 
 
 def require_keys(runs: Sequence[FinishedRun], keys: Sequence[str], flag: str = "") -> None:

@@ -71,7 +71,8 @@ def render_sweep(name: str, rows: Sequence[Json], gains: Gains) -> str:
     done = keep_finished(rows)
     metric = find_metric(done, gains)
     groups = [] if metric is None else list_compared_groups(rows, metric)
-    best = None if metric is None else find_best_group(groups, metric)
+    lower = metric is not None and is_lower_better(done, gains, metric)
+    best = find_best_group(groups, lower=lower)
     return render_page(
         "sweep.html.jinja",
         title=f"Sweep {name}",
@@ -79,7 +80,7 @@ def render_sweep(name: str, rows: Sequence[Json], gains: Gains) -> str:
         over=_count_jobs(rows, len(group_runs(rows))),
         headline=write_sweep_headline(best, metric, gains, bool(done)),
         lead=write_lead(best, metric, gains),
-        picture=[draw_gains(gains)] if gains.found else draw_means(groups, metric, best),
+        picture=[draw_gains(gains)] if gains.found else draw_means(groups, metric, best, lower),
         curves=[draw_labels(each) for each in gains.less_data],
         gains=make_grid(gains) if gains.found else None,
         groups=list_means(groups, metric) if metric and len(groups) > 1 else None,
@@ -107,6 +108,13 @@ def find_metric(rows: Sequence[Json], gains: Gains) -> str | None:
     return next((name for name in (*stated, *PREFERRED, *names) if name in names), None)
 
 
+def is_lower_better(rows: Sequence[Json], gains: Gains, metric: str) -> bool:
+    """Return whether a smaller value of the metric that counts is better."""
+    stated = [each.gain.lower_is_better for each in gains.found if each.gain.metric == metric]
+    stated += [bool(row.get("lower_is_better")) for row in rows if row.get("metric") == metric]
+    return any(stated) or bool(find_direction(metric))
+
+
 def list_compared_groups(rows: Sequence[Json], metric: str) -> list[SweepGroup]:
     """Return the groups whose runs all have a metric on validation, with their means."""
     found = []
@@ -123,9 +131,9 @@ def _find_mean(rows: Sequence[Json], key: str) -> float | None:
     return statistics.fmean(numbers) if len(numbers) == len(rows) else None
 
 
-def find_best_group(groups: Sequence[SweepGroup], metric: str) -> SweepGroup | None:
-    """Return the group that is best on validation."""
-    sign = -1 if find_direction(metric) else 1
+def find_best_group(groups: Sequence[SweepGroup], *, lower: bool) -> SweepGroup | None:
+    """Return the group that is best on validation, where ``lower`` values are better or not."""
+    sign = -1 if lower else 1
     known = [group for group in groups if math.isfinite(group.val)]
     return max(known, key=lambda group: sign * group.val, default=None)
 
@@ -200,12 +208,19 @@ def _format_interval(interval: tuple[float, float] | None) -> str:
 
 
 def draw_means(
-    groups: Sequence[SweepGroup], metric: str | None, best: SweepGroup | None
+    groups: Sequence[SweepGroup], metric: str | None, best: SweepGroup | None, lower: bool
 ) -> list[Chart]:
-    """Return the mean of the metric of each group on the test rows, the best first."""
+    """Return the mean of the metric of each group on the test rows, the best first.
+
+    Args:
+        groups: All of them.
+        metric: The one that counts.
+        best: The group that is best on validation, which stands out.
+        lower: Whether smaller values are better.
+    """
     if metric is None or len(groups) < 2:
         return []
-    sign = -1 if find_direction(metric) else 1
+    sign = -1 if lower else 1
     rows = [
         MeasuredRow(each.name, each.test, text=format_group_mean(each.rows, f"test.{metric}"),
                  interval=_spread(each, metric), stands_out=each is best)

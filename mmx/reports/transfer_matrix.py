@@ -17,11 +17,10 @@ import numpy as np
 
 from mmx.errors import RunError, UsageError, closest
 from mmx.json_object import Json
-from mmx.metrics import find_direction
 from mmx.reports import gains_page
 from mmx.reports.group_gain import GroupGain
 from mmx.reports.run_gain import Compared
-from mmx.reports.run_groups import FinishedRun, RunGroup, group_by_settings
+from mmx.reports.run_groups import FinishedRun, RunGroup, find_stated_direction, group_by_settings
 from mmx.reports.sweep_gains import Gains, compute_gains
 
 SOURCE, TARGET = "source", "target"
@@ -317,7 +316,7 @@ def _find_metric(runs: Sequence[FinishedRun], name: str) -> Compared:
             f"--metric {name}: all runs have {', '.join(common) or 'no metric in common'}",
             tip=f"--metric {near}",
         )
-    return Compared(name, bool(find_direction(name)))
+    return Compared(name, bool(find_stated_direction(runs, name)))
 
 
 def _make_key(group: RunGroup) -> Setting:

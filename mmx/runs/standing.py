@@ -180,10 +180,15 @@ def read_numbers(summary: Summary) -> Json:
         **{f"val.{name}": value for name, value in target["val"].items()},
         **{f"test.{name}": value for name, value in target["test"].items()},
     }
+    chosen = summary.target.metric
+    name = None if chosen is None else chosen.name
     if summary.gain is not None:
         found["gain"] = summary.gain.value
-        if summary.gain.metric not in USUAL_NAMES:
-            found["metric"] = summary.gain.metric
+        name = summary.gain.metric
+    if name is not None and name not in USUAL_NAMES:
+        found["metric"] = name
+    if chosen is not None and chosen.lower_is_better:
+        found["lower_is_better"] = True
     return {
         **found,
         "params.trainable": summary.params.trainable,

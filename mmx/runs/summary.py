@@ -108,11 +108,19 @@ class CalibrationResult(Record):
     splits: dict[str, CalibrationOfSplit]
 
 
+class ChosenMetric(Record):
+    """The metric that ``metric=`` chose, and its direction."""
+
+    name: str
+    lower_is_better: bool = False
+
+
 class TargetResult(Record):
     """The target: its metrics, and how they were reached.
 
     ``every_metric`` has all metrics of the kind of target on the test rows, whichever was chosen,
     None where one is undefined; ``labels`` those of each label, where rows have several.
+    ``metric`` is None where the usual one of the kind of target counts.
     """
 
     task: str = ""
@@ -124,6 +132,7 @@ class TargetResult(Record):
     calibration: CalibrationResult | None = None
     every_metric: dict[str, float | None] = {}
     labels: dict[str, dict[str, float | None]] = {}
+    metric: ChosenMetric | None = None
 
 
 class ControlResult(Record):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mmx.contract import Part, check_part
+from mmx.contract.world import World
 from mmx.modalities import StepRows
 from mmx.transfer.regularizers import Penalty, Regularizer, RegularizerContext, Step
 from mmx.verbs.check import refuse
@@ -108,6 +109,26 @@ class Idle(Held):
         self.scale = nn.Parameter(torch.ones(2))
 
 
+class FromStart(Penalty):
+    """The squared distance of the weights from those at which it was bound, and nothing else."""
+
+    of_weights = True
+
+    def __init__(self, context: RegularizerContext) -> None:
+        super().__init__()
+        self.names = sorted(context.shared)
+        for i, name in enumerate(self.names):
+            w0 = context.model.get_parameter(name).detach().clone()
+            self.register_buffer(f"w{i}", w0, persistent=False)
+
+    def forward(self, step: Step) -> Tensor:
+        found = [
+            (step.model.get_parameter(name) - self.get_buffer(f"w{i}")).square().sum()
+            for i, name in enumerate(self.names)
+        ]
+        return torch.stack(found).sum().float()
+
+
 def of(penalty: type[Penalty], **attributes: object) -> type[Regularizer]:
     """Return a regulariser that binds to a penalty."""
 
@@ -145,6 +166,20 @@ def failed(kind: type[Regularizer]) -> list[str]:
 
 def test_a_good_one() -> None:
     assert failed(of(Held)) == []
+
+
+def test_the_distance_from_the_start_alone_is_a_good_one_too() -> None:
+    kind = of(FromStart, acts_on="weights", needs=frozenset({"weights"}))
+    found = check_part(Part(kind, {}, refuse))
+    assert [each.name for each in found if each.state == "failed"] == []
+    # In World, noise of standard deviation 0.3 has moved each shared weight.
+    world = World(moved=0.3)
+    count = sum(world.model.get_parameter(name).numel() for name in world.shared)
+    distance = world.bind(kind())(world.step()).item()
+    assert distance == pytest.approx(0.09 * count, rel=0.2)
+    now = {name: each.clone() for name, each in world.model.state_dict().items()}
+    world.bind(kind())
+    assert all(torch.equal(each, now[name]) for name, each in world.model.state_dict().items())
 
 
 @pytest.mark.parametrize(("penalty", "said", "promise"), CAUGHT, ids=lambda each: str(each))

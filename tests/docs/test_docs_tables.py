@@ -50,6 +50,18 @@ def test_the_options_that_are_named_are_there(group: str, text: str) -> None:
     assert named <= set(catalogue.options(group))
 
 
+@pytest.mark.parametrize(
+    ("words", "group"),
+    [("fusions", "fusion"), ("transfer modes", "transfer"), ("regularisers", "regularizer")],
+)
+def test_the_readme_counts_no_more_parts_than_there_are(words: str, group: str) -> None:
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    counts = {int(count) for count in re.findall(rf"(\d+) {words}", readme)}
+    assert len(counts) == 1
+    there = len(set(catalogue.options(group)) - {"none"})
+    assert there - 5 < counts.pop() <= there
+
+
 def expanded(key: str) -> list[str]:
     """Return ``a.b`` and ``a.c`` for ``a.{b,c}``."""
     parts = [part.split(",") for part in re.split(r"[{}]", key)]

@@ -154,6 +154,14 @@ def test_the_headline_is_the_answer(changes: dict[str, Any] | None, said: str) -
     assert write_headline(Summary.from_json(content)).startswith(said)
 
 
+def test_the_headline_of_a_run_without_a_gain_is_in_the_metric_that_was_chosen() -> None:
+    content = summary()
+    content["target"] |= {"task": "target", "metric": {"name": "auroc"}}
+    content["target"]["metrics"]["test"]["auroc"] = 0.91
+    content.pop("gain", None)
+    assert write_headline(Summary.from_json(content)) == "target: auroc 0.910 on test"
+
+
 def test_a_run_without_control_or_curves_has_a_page_too(tmp_path: Path) -> None:
     run = make(tmp_path, summary(source={"task": "none"}, notes=[]))
     report.write_report(run)

@@ -71,6 +71,19 @@ def test_without_a_control_the_best_by_validation_is_the_answer() -> None:
     assert {point["line"] for each in leading for point in each["data"]["values"]} == {2, 3}
 
 
+def test_the_least_is_the_best_of_an_own_metric_that_says_so() -> None:
+    own = {"metric": "cost_of_errors", "lower_is_better": True}
+    rows = [
+        row(fusion, 1, 0, 0, **own, **{"val.cost_of_errors": cost, "test.cost_of_errors": cost + 1})
+        for fusion, cost in (("concat", 3.0), ("gmu", 2.0))
+    ]
+    best = "Best by validation: fusion=gmu transfer=a b, cost_of_errors 3.000 on test"
+    assert best in HtmlPage(render_sweep("x", rows, NONE)).text
+    more = [{**each, "lower_is_better": False} for each in rows]
+    best = "Best by validation: fusion=concat transfer=a b, cost_of_errors 4.000 on test"
+    assert best in HtmlPage(render_sweep("x", more, NONE)).text
+
+
 @pytest.mark.parametrize("rows", [[], ROWS[4:], ROWS[:1], [{**ROWS[0], "val.accuracy": None}]])
 def test_a_sweep_without_results_has_a_page_too(rows: list[Json], tmp_path: Path) -> None:
     write_sweep(tmp_path, rows, NONE)

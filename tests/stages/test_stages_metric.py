@@ -19,6 +19,7 @@ from mmx.reports.run_gain import RunGain
 from mmx.reports.sweep_gains import compute_gains
 from mmx.runs import sample_scores
 from mmx.runs.directory import RunDirectory
+from mmx.runs.summary import ChosenMetric
 
 Prepared = Callable[..., tuple]  # type: ignore[type-arg]
 
@@ -50,6 +51,7 @@ def test_a_loss_selects_its_smallest_and_a_gain_in_it_is_positive_where_it_falls
     summary, epochs = run.read_summary(), read_epochs(run, "log_loss")
     assert summary.target.best_epoch == 1 + int(np.argmin(epochs))
     assert summary.target.metrics["val"]["log_loss"] == min(epochs)
+    assert summary.target.metric == ChosenMetric(name="log_loss", lower_is_better=True)
     gain, test = summary.gain, summary.target.metrics["test"]["log_loss"]
     assert gain is not None
     assert gain.interval is not None

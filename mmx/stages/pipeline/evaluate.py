@@ -33,6 +33,7 @@ from mmx.runs.summary import (
     FORMAT,
     CaughtUp,
     ChanceResult,
+    ChosenMetric,
     ClassTable,
     ControlResult,
     Cost,
@@ -162,6 +163,8 @@ def _target_result(
         more["every_metric"] = measure_every(outputs, values, task.target, experiment.metric)
     if labels := measure_labels(outputs, values, task.target):
         more["labels"] = labels
+    if (chosen := experiment.metric) is not None:
+        more["metric"] = ChosenMetric(name=chosen.name, lower_is_better=chosen.lower_is_better)
     if (calibrated := describe_calibration(context, target, task)) is not None:
         more["calibration"] = calibrated
     return TargetResult(
