@@ -35,7 +35,7 @@ WORK = 400_000_000
 """Numbers that resamples of a metric that is no function of sums may take, N · K for each."""
 FEWEST_RESAMPLES = 400
 """Resamples of such a metric are never fewer, however large the test set is."""
-NORMAL: Floats = np.linspace(-8, 8, 161)
+NORMAL: Floats = np.linspace(-8, 8, 161, dtype=np.float64)
 """Nodes, in standard deviations, for integrating over a normal error."""
 PLACES: Floats = np.sinh(np.linspace(0, 16, 1000))
 """Nodes, in standard deviations up to about four million, for a table of the error of seeds."""

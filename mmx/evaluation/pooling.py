@@ -41,7 +41,7 @@ ALIKE: Floats = np.array([0.25, 0.5, 1, 2, 4, 8, 16, 32, 1e6])
 """The grid of d_0; its last value stands for equal spreads."""
 PRIOR: Floats = np.array([1, 1, 1, 1, 1, 1, 1, 1, 4]) / 12
 """Their prior: a third for equal spreads, the rest uniform."""
-SPREADS: Floats = np.linspace(-6, 4, 51)
+SPREADS: Floats = np.linspace(-6, 4, 51, dtype=np.float64)
 """The grid of ln s_0², relative to that of the mean variance."""
 IN_COMMON: Floats = np.array([0, 0.25, 0.5, 0.75, 0.95])
 """The grid of ρ for groups that share a control."""

@@ -32,7 +32,8 @@ class BalancedAccuracy(SumMetric):
         """Return ``(N, 2 C)``: hits of each class, and its rows."""
         labels = answers.labels
         hits = labels * (answers.decided == answers.truth)[:, None]
-        return np.concatenate([hits, labels], axis=1).astype(np.float64)
+        kept: Floats = np.concatenate([hits, labels], axis=1).astype(np.float64)
+        return kept
 
     def of_sums(self, sums: Floats, count: int) -> Floats:
         """Return the metric of sums over rows."""

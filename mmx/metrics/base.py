@@ -166,7 +166,8 @@ class Metric(ABC):
         rows = len(answers.truth)
         kind = np.full((rows, 1), KINDS.index(answers.kind))
         parts = [kind, answers.scores.reshape(rows, -1), answers.truth.reshape(rows, -1)]
-        return np.concatenate(parts, axis=1).astype(np.float64)
+        kept: Floats = np.concatenate(parts, axis=1).astype(np.float64)
+        return kept
 
     def resample(
         self, kept: Floats, weights: npt.NDArray[Any], classes: tuple[str, ...] = ()

@@ -66,4 +66,5 @@ class CohenKappa(SumMetric):
         apart = np.abs(np.subtract.outer(np.arange(classes), np.arange(classes)))
         if self.weights == "none":
             apart = np.minimum(apart, 1)
-        return (apart**2 if self.weights == "quadratic" else apart).astype(np.float64)
+        costs: Floats = (apart**2 if self.weights == "quadratic" else apart).astype(np.float64)
+        return costs

@@ -56,7 +56,8 @@ class F1(SumMetric):
         first = [np.ones((len(true), 1))] if answers.kind == "classes" else []
         last = [true] if self.average == "weighted" else []
         parts = [*first, decided * true, decided + true, *last]
-        return np.concatenate(parts, axis=1).astype(np.float64)
+        kept: Floats = np.concatenate(parts, axis=1).astype(np.float64)
+        return kept
 
     def of_sums(self, sums: Floats, count: int) -> Floats:
         """Return the metric of sums over rows."""

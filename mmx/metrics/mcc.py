@@ -42,7 +42,8 @@ class Mcc(SumMetric):
         """Return ``(N, 1 + 2 C)``: whether it is right, the decided and the true class."""
         right = (answers.decided == answers.truth)[:, None]
         parts = [right, answers.decided_labels, answers.labels]
-        return np.concatenate(parts, axis=1).astype(np.float64)
+        kept: Floats = np.concatenate(parts, axis=1).astype(np.float64)
+        return kept
 
     def of_sums(self, sums: Floats, count: int) -> Floats:
         """Return the metric of sums over rows; NaN where all rows have one class."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -117,7 +118,7 @@ def _find_nearest(distances: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return found, donors
 
 
-def _draw_donors(has: np.ndarray, count: int, seed: int) -> Tensor:
+def _draw_donors(has: npt.NDArray[np.bool_], count: int, seed: int) -> Tensor:
     """Return at most ``count`` of the N rows, in a random order; see :class:`Knn`.
 
     Args:

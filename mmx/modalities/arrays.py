@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -23,6 +24,14 @@ ArrayCell = FileOrBytes | npt.NDArray[Any]
 MAGIC = b"\x93NUMPY"
 ARCHIVE = b"PK"
 LARGEST = float(np.finfo(np.float32).max)
+
+# Typed here: NumPy 2.2, the last for Python 3.10, states no types for these functions.
+_HeaderReader = Callable[[BinaryIO], tuple[tuple[int, ...], bool, np.dtype[Any]]]
+_read_version: Callable[[BinaryIO], tuple[int, int]] = np.lib.format.read_magic
+_HEADER_READERS: dict[int, _HeaderReader] = {
+    1: np.lib.format.read_array_header_1_0,
+    2: np.lib.format.read_array_header_2_0,
+}
 
 
 @dataclass(frozen=True)
@@ -115,12 +124,8 @@ def _read_header(what: str, source: FileOrBytes, row: RowName, file: BinaryIO) -
         raise make_unreadable_error(what, source, row, why)
     file.seek(0)
     try:
-        major, _ = np.lib.format.read_magic(file)
-        read = {
-            1: np.lib.format.read_array_header_1_0,
-            2: np.lib.format.read_array_header_2_0,
-        }[major]
-        header = _Header(*read(file))
+        major, _ = _read_version(file)
+        header = _Header(*_HEADER_READERS[major](file))
     except (ValueError, KeyError, SyntaxError, TypeError, EOFError) as error:
         raise make_unreadable_error(what, source, row, f"its header is damaged: {error}") from error
     if header.dtype.kind not in "fiub":

@@ -12,6 +12,7 @@ from mmx.tasks.base import Samples
 from mmx.tasks.fetching import RemoteFile
 from mmx.tasks.official_files import OfficialTexts
 from mmx.tasks.set_facts import SetFacts
+from mmx.tasks.splits import SplitRows
 
 TOPICS = ("World", "Sports", "Business", "Sci/Tech")
 """Topics 1 to 4 of the files."""
@@ -42,13 +43,13 @@ class AgNews(OfficialTexts):
         """Return title and text of each item, joined by a space, and its topic."""
         texts: list[str | None] = []
         labels: list[int] = []
-        splits = {}
+        splits: dict[str, SplitRows] = {}
         for split in ("train", "test"):
             start = len(texts)
             for topic, text in _read_items(folder / f"{split}.csv"):
                 labels.append(topic - 1)
                 texts.append(text)
-            splits[split] = np.arange(start, len(texts))
+            splits[split] = np.arange(start, len(texts), dtype=np.int64)
         values = np.array(labels, dtype=np.int64)
         return Samples({"text": TextColumn(texts)}, values, TOPICS, splits)
 

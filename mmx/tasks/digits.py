@@ -12,6 +12,7 @@ from mmx.modalities import Modality
 from mmx.modalities.image import Image, ImageColumn
 from mmx.tasks.base import CutTask, Samples, TaskData
 from mmx.tasks.set_facts import SetFacts
+from mmx.tasks.splits import SplitRows
 
 DIGIT_NAMES = tuple("0123456789")
 
@@ -40,7 +41,7 @@ class Digits(CutTask):
     def read(self) -> Samples:
         """Return images and digits."""
         images, labels = load_images()
-        splits = {"train": np.arange(len(labels))}
+        splits: dict[str, SplitRows] = {"train": np.arange(len(labels), dtype=np.int64)}
         return Samples({"image": ImageColumn(images)}, labels, DIGIT_NAMES, splits)
 
     def list_files(self, data: TaskData) -> list[Path]:

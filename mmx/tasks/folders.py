@@ -13,6 +13,7 @@ from mmx.modalities.image import ImageColumn
 from mmx.modalities.suffixes import IMAGES, counts_as, is_hidden
 from mmx.tasks.base import Samples, list_names, type_task_option
 from mmx.tasks.split_names import find_split
+from mmx.tasks.splits import SplitRows
 
 
 @dataclass
@@ -73,7 +74,7 @@ def collect_samples(splits: Mapping[str, SplitFolder]) -> Samples:
     classes = sorted({name for folder in splits.values() for name in folder.files})
     images: list[Path] = []
     labels: list[int] = []
-    rows = {}
+    rows: dict[str, SplitRows] = {}
     for split, folder in splits.items():
         start = len(images)
         for name, paths in folder.files.items():

@@ -80,7 +80,7 @@ def _divide(
     if groups is not None:
         random = start_draw("fold", repeat)
         return deal_groups(groups, labels, [1 / count] * count, random)
-    places = [np.empty(0, dtype=np.int64)]
+    places: list[npt.NDArray[np.int64]] = [np.empty(0, dtype=np.int64)]
     for label in np.unique(labels).tolist():
         own = np.flatnonzero(labels == label)
         places.append(start_draw("fold", repeat, label).permutation(own))

@@ -18,6 +18,7 @@ from mmx.tasks.labels import sort_classes
 from mmx.tasks.plain_pickle import read_pickle
 from mmx.tasks.row_names import RowNames
 from mmx.tasks.split_names import SPLITS, find_split
+from mmx.tasks.splits import SplitRows
 from mmx.tasks.table_columns import ColumnsOption, TableInput, list_inputs
 
 USUAL: ColumnsOption = {"sequence": {name: name for name in ("text", "audio", "vision")}}
@@ -106,9 +107,9 @@ class PickledSequences(CutTask):
         count = int(starts[-1])
         if not self.labelled:
             blank = np.zeros(count, dtype=np.float64 if self.kind == "regression" else np.int64)
-            rows = {"test": np.arange(count, dtype=np.int64)}
+            rows: dict[str, SplitRows] = {"test": np.arange(count, dtype=np.int64)}
             return Samples(columns, blank, tuple(self.classes or ()), rows, tuple(notes))
-        splits = {
+        splits: dict[str, SplitRows] = {
             split: np.arange(start, start + sizes[split], dtype=np.int64)
             for split, start in zip(parts, starts.tolist(), strict=False)
             if sizes[split]

@@ -140,7 +140,7 @@ def _draw(
     purpose: Purpose,
 ) -> SplitRows:
     """Return ``counts[c]`` random rows of each class c, ascending."""
-    drawn = [np.empty(0, dtype=np.int64)]
+    drawn: list[SplitRows] = [np.empty(0, dtype=np.int64)]
     for label, count in enumerate(counts.tolist()):
         if count:
             # One generator for each class, so that classes do not affect each other.

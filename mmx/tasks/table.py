@@ -183,7 +183,7 @@ class Table(CutTask):
         columns, notes = self._make_columns(table, cells)
         notes = [*table.notes, *notes]
         if not self.labelled:
-            rows = np.arange(len(next(iter(columns.values()))), dtype=np.int64)
+            rows: SplitRows = np.arange(len(next(iter(columns.values()))), dtype=np.int64)
             values, classes = self._make_blank_values(len(rows))
             uses = list_column_uses(table, self._list_read_columns())
             return Samples(columns, values, classes, {"test": rows}, tuple(notes), column_uses=uses)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -58,7 +59,7 @@ def _compute(data: Data, view: ModalityReader, stored: Stored, front: Front) -> 
     Rows of the test split are left out: they are locked.
     """
 
-    def compute(places: np.ndarray) -> Tensor:
+    def compute(places: npt.NDArray[np.int64]) -> Tensor:
         index = torch.from_numpy(places)
         lengths = None if stored.lengths is None else stored.lengths[index]
         return front(

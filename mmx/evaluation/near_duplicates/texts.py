@@ -119,7 +119,9 @@ def cut_pieces(text: str) -> npt.NDArray[np.uint64]:
     codes = np.frombuffer(text.encode("utf-32-le"), dtype="<u4").astype(np.uint64)
     windows = np.lib.stride_tricks.sliding_window_view(codes, PIECE)
     powers = np.array([pow(1_000_003, place, 1 << 64) for place in range(PIECE)], np.uint64)
-    return np.unique((windows * powers).sum(axis=1, dtype=np.uint64) % PRIME)
+    pieces: npt.NDArray[np.uint64]
+    pieces = np.unique((windows * powers).sum(axis=1, dtype=np.uint64) % PRIME)
+    return pieces
 
 
 def _list_bands(pieces: npt.NDArray[np.uint64]) -> list[tuple[int, bytes]]:

@@ -59,7 +59,8 @@ def freeze_frames(clip: Clip, strength: float, generator: np.random.Generator) -
     lost = generator.random(len(clip)) < strength
     lost[0] = False
     shown = np.where(lost, 0, np.arange(len(clip)))
-    return clip[np.maximum.accumulate(shown)]
+    frozen: Clip = clip[np.maximum.accumulate(shown)]
+    return frozen
 
 
 class VideoCorruption(Corruption[VideoColumn, VideoSpec]):

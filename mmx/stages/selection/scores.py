@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -84,7 +85,7 @@ def sample_evenly(rows: Rows, values: Tensor, target: Target, most: int) -> Rows
     """Return at most so many of the rows, evenly from each class and in their own order."""
     if len(rows) <= most:
         return rows
-    order = np.arange(len(rows))
+    order: npt.NDArray[np.intp] = np.arange(len(rows), dtype=np.intp)
     if target.kind == "classes":  # sorted by class, even steps take as much of each class
         order = np.argsort(values[torch.from_numpy(rows)].numpy(), kind="stable")
     taken = np.linspace(0, len(rows) - 1, most).round().astype(np.int64)

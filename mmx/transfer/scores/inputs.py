@@ -60,6 +60,7 @@ def check_classes(values: ArrayOrTensor, name: str, fewest: int = 2) -> ClassInd
     if found.ndim != 1:
         raise ValueError(f"{name} must have shape (N,), got {found.shape}")
     _check_rows(found, name)
+    indices: ClassIndices
     names, indices = np.unique(found, return_inverse=True)
     if len(names) < fewest:
         raise ValueError(f"{name} must name at least {fewest} classes, got only class {names[0]}")

@@ -75,7 +75,8 @@ def _normalize_rows(x: ScoreFloats) -> ScoreFloats:
     # First by the largest entry, so that squares neither overflow nor underflow.
     x = x / np.maximum(np.abs(x).max(1, keepdims=True), np.finfo(np.float64).tiny)
     length: ScoreFloats = np.linalg.norm(x, axis=1, keepdims=True)  # at least 1, or 0
-    return x / np.maximum(length, 0.5)
+    normalized: ScoreFloats = x / np.maximum(length, 0.5)
+    return normalized
 
 
 def _count_correct(x: ScoreFloats, y: ClassIndices, start: int, stop: int, k: int) -> float:

@@ -103,7 +103,9 @@ def _peaks(values: ScoreFloats) -> list[int]:
     """Return the indices of the finite grid points that are no lower than their neighbours."""
     # −∞ before the first point: it counts as a peak if the evidence falls from there on.
     padded = np.concatenate([[-np.inf], values])
-    return np.flatnonzero((padded[1:-1] >= padded[:-2]) & (padded[1:-1] >= padded[2:])).tolist()
+    highest = (padded[1:-1] >= padded[:-2]) & (padded[1:-1] >= padded[2:])
+    found: list[int] = np.flatnonzero(highest).tolist()
+    return found
 
 
 def _refine_peak(
@@ -113,7 +115,7 @@ def _refine_peak(
     step, best = STEP, -np.inf
     # The maximum within ±step of the best of 9 points lies within ±step/4 of the next centre.
     for _ in range(ZOOMS):
-        around = log + step * np.linspace(-1, 1, 9)
+        around = log + step * np.linspace(-1, 1, 9, dtype=np.float64)
         values = _evidence(around, spectrum, explained, rest, rows)[0]
         log, best = around[values.argmax()], max(best, values.max())
         step /= 4
