@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mmx.encoders import Encoder
+from mmx.encoders.narrow_convolutions import guard_narrow_convolutions
 from mmx.errors import ProcessError
 from mmx.fusion import Fusion, Widths
 from mmx.fusion.match import merge_heads
@@ -218,7 +219,9 @@ def _make_encoders(
             raise ValueError(
                 f"{shared} and {name} share an encoder, and are read in different ways"
             )
-        made[name] = made[shared] if shared in made else encoders[name](specs[name])
+        if shared not in made:
+            made[shared] = guard_narrow_convolutions(encoders[name](specs[name]))
+        made[name] = made[shared]
     return made
 
 

@@ -127,7 +127,13 @@ def train(case: Case, table: Path, outputs: Path) -> Path:
     words = ["target=table", f"target.path={table}", f"target.label={label}"]
     words += ["target.split=split", f"target.columns={{{columns}}}", "source=none"]
     words += ["control=none", "trainer.epochs=1", "trainer.batch_size=16", "trainer.workers=0"]
-    words += ["trainer.threads=1", "precision=fp32", "device=cpu", f"output_dir={outputs}", "cache=off"]
+    words += [
+        "trainer.threads=1",
+        "precision=fp32",
+        "device=cpu",
+        f"output_dir={outputs}",
+        "cache=off",
+    ]
     if case.kind != "classes":
         words.append(f"target.kind={case.kind}")
     for modality, size in (("image", 32), ("video", 32)):

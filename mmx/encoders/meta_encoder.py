@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mmx.encoders.base import Encoder, FollowsInput
+from mmx.encoders.narrow_convolutions import guard_narrow_convolutions
 from mmx.json_object import Json
 from mmx.modalities import Features
 
@@ -94,7 +95,7 @@ class MetaEncoder(Encoder):
         Which tensors ask for a gradient, and the mode, stay as they are.
         """
         asking = {name: each.requires_grad for name, each in self.named_parameters()}
-        training, real = self.training, self._make_real()
+        training, real = self.training, guard_narrow_convolutions(self._make_real())
         self.__class__ = type(real)  # type: ignore[assignment]
         self.__dict__ = real.__dict__
         for name, parameter in self.named_parameters():
