@@ -158,7 +158,8 @@ def has_the_stated_widths(subject: EncoderSubject) -> str:
         stated = [(rows, each) for each in encoder.level_widths]
         if levels != stated:
             raise Broken(f"expected levels {stated}, as level_widths states; seen {levels}")
-    return f"D = {width}, {len(encoder.level_widths)} levels"
+    count = len(encoder.level_widths)
+    return f"D = {width}, {count} {'level' if count == 1 else 'levels'}"
 
 
 def expect_shape(what: str, x: Tensor, wanted: tuple[int, ...]) -> None:
@@ -208,7 +209,7 @@ def gradients_reach_the_encoder(subject: EncoderSubject) -> str:
 def padding_changes_nothing(subject: EncoderSubject) -> str:
     """Check that padding beyond a row's length is not read, in training and in evaluation."""
     if not isinstance(subject.spec, SEQUENCES):
-        raise Untested(f"a {type(subject.spec).__name__} has no lengths")
+        raise Untested(f"inputs of {type(subject.spec).__name__} have no lengths")
     x, lengths = subject.make_inputs()
     if lengths is None:
         raise Untested("the inputs have no lengths")
@@ -248,7 +249,7 @@ def disable_dropout(module: Encoder) -> Encoder:
 def empty_rows_are_finite(subject: EncoderSubject) -> str:
     """Check rows without a single step, such as a text without words."""
     if not isinstance(subject.spec, SEQUENCES):
-        raise Untested(f"a {type(subject.spec).__name__} has no lengths")
+        raise Untested(f"inputs of {type(subject.spec).__name__} have no lengths")
     encoder = subject.build()
     x, _ = subject.make_inputs()
     for steps in (0, 1):

@@ -11,6 +11,6 @@ of a batch. A decision-level method owns one head for each modality and returns 
 logits.
 """
 
-from mmx.fusion.base import Fusion, Widths
+from mmx.fusion.base import Fusion, Widths, stack_presence
 
-__all__ = ["Fusion", "Widths"]
+__all__ = ["Fusion", "Widths", "stack_presence"]

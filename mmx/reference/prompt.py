@@ -16,6 +16,7 @@ from mmx.reference.topics import Catalog, GroupTopic, KeysTopic, ListTopic, Topi
 
 WIDTH = 80
 HEAD, NAME, QUIET, PLAIN = "bold", "bold cyan", "dim", ""
+NUMBER = re.compile(r"-?\d+(\.\d+)?(e-?\d+)?")
 MOST_OPTIONS = 6
 """Most options that a key's line names."""
 Line = tuple[str, str]
@@ -25,7 +26,7 @@ Line = tuple[str, str]
 def write_topic(topic: Topic, reference: Catalog) -> Iterator[Line]:
     """Yield the lines that explain a topic."""
     if isinstance(topic, Option):
-        yield from _write_option(topic)
+        yield from _write_option(topic, reference)
     elif isinstance(topic, GroupTopic):
         yield from _write_group(topic.group, reference)
     elif isinstance(topic, KeysTopic):
@@ -34,7 +35,7 @@ def write_topic(topic: Topic, reference: Catalog) -> Iterator[Line]:
         yield from _write_list(topic)
 
 
-def _write_option(option: Option) -> Iterator[Line]:
+def _write_option(option: Option, reference: Catalog) -> Iterator[Line]:
     yield from _wrap(f"{option.typed}: {option.headline}", style=HEAD)
     yield PLAIN, PLAIN
     for part in split_paragraphs(f"{option.docs.summary}\n\n{option.docs.body}"):
@@ -54,15 +55,19 @@ def _write_option(option: Option) -> Iterator[Line]:
     for key in option.keys:
         yield from _write_key(key, indent=2)
     yield PLAIN, PLAIN
-    yield f"type:  {_example(option)}", QUIET
+    yield f"type:  {_example(option, reference)}", QUIET
 
 
-def _example(option: Option) -> str:
-    """Return a command with the option and one of its keys."""
-    key = next((key for key in option.keys if key.default and " " not in key.default), None)
-    settings = [f"{key.path}={key.default}"] if key is not None else []
+def _example(option: Option, reference: Catalog) -> str:
+    """Return a command with the option and one of its keys, a number where there is one."""
+    keys = [key for key in option.keys if key.default and " " not in key.default]
+    keys.sort(key=lambda key: (NUMBER.fullmatch(key.default or "") is None, key.default == "[]"))
+    settings = [f"{key.path}={key.default}" for key in keys[:1]]
+    package = (option.target or "mmx").partition(".")[0]
+    flags = [word for each in reference.extra for word in ("--config-dir", str(each))]
+    flags += [] if package == "mmx" else ["--allow", package]
     # A file of somebody else may have any text as a name or as a default.
-    return shlex.join(["mmx", "train", option.typed, *settings])
+    return shlex.join(["mmx", "train", *flags, option.typed, *settings])
 
 
 def _write_group(group: str, reference: Catalog) -> Iterator[Line]:

@@ -14,7 +14,7 @@ from mmx.errors import RunError, UnreadableFileError, UsageError, closest
 from mmx.metrics import find_direction
 from mmx.runs import index
 from mmx.runs.conditions import Condition, keys_of
-from mmx.runs.directory import RunDirectory
+from mmx.runs.directory import RunDirectory, find_listed
 from mmx.runs.draw import Draw, count_folds
 from mmx.runs.index_cache import CellValue
 from mmx.runs.index_entry import list_run_names
@@ -171,8 +171,9 @@ def _expand(word: str) -> list[Path]:
         RunError: There are none.
     """
     # Path.glob takes no absolute pattern.
-    patterns = [] if Path(word).exists() else sorted(glob(word))  # noqa: PTH207
-    given = [Path(each) for each in patterns] or [Path(word)]
+    listed = find_listed(Path(word))
+    patterns = [] if listed.exists() else sorted(glob(word))  # noqa: PTH207
+    given = [Path(each) for each in patterns] or [listed]
     found: list[Path] = []
     for path in given:
         if (path / "config.yaml").exists():

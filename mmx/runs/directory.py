@@ -50,6 +50,16 @@ NAME_DIGITS = 6
 """Digits of the fingerprint in the name of a directory."""
 LABEL_BYTES = 200
 """Most bytes of a label in the name of a directory; file systems allow names of 255 bytes."""
+OUTPUTS = Path("outputs")
+"""Where runs lie unless ``output_dir`` says otherwise, in the working directory."""
+
+
+def find_listed(path: Path) -> Path:
+    """Return a run by its path, or as ``mmx list`` names it: relative to ``outputs``."""
+    if path.is_absolute() or path.exists():
+        return path
+    places = (OUTPUTS / path, OUTPUTS / "runs" / path)
+    return next((each for each in places if each.is_dir()), path)
 
 
 class RunDirectory:

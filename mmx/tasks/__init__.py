@@ -8,6 +8,6 @@ To add a task, subclass :class:`Task`, state its ``modalities``, and return :cla
 from ``read``; the base class splits the rows and has the few-shot options.
 """
 
-from mmx.tasks.base import Samples, Target, Task, TaskData
+from mmx.tasks.base import Samples, Target, Task, TaskData, cut_test
 
-__all__ = ["Samples", "Target", "Task", "TaskData"]
+__all__ = ["Samples", "Target", "Task", "TaskData", "cut_test"]

@@ -50,8 +50,15 @@ class Parser(argparse.ArgumentParser):
 
     def with_run(self) -> Parser:
         """Add the run directory."""
-        self.add_argument("run", type=Path, metavar="RUN", help="a run directory")
+        self.add_argument("run", type=read_run, metavar="RUN", help="a run, as a path or as listed")
         return self
+
+
+def read_run(text: str) -> Path:
+    """Return the directory of a run that is typed as a path, or as ``mmx list`` shows it."""
+    from mmx.runs.directory import find_listed  # slow to import, and few words need it
+
+    return Path(text) if unusable_path(text) else find_listed(Path(text))
 
 
 def _read_path(text: str) -> Path:

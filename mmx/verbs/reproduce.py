@@ -35,7 +35,7 @@ from mmx.reports.view import open_view
 from mmx.runs.directory import RunDirectory, read_config
 from mmx.terminal import Console
 from mmx.trackers import TOLD
-from mmx.verbs.arguments import Parser, list_allowed_packages
+from mmx.verbs.arguments import Parser, list_allowed_packages, read_run
 from mmx.verbs.compare import print_comparison
 from mmx.verbs.opening import open_config, read_key, read_typed
 from mmx.verbs.preflight import Job, refuse_absent_weights, refuse_unread, require_devices
@@ -88,7 +88,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser("reproduce", description=__doc__).with_allow()
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run directory or a config.yaml")
+    words = "a run, as a path or as listed, or a config.yaml"
+    parser.add_argument("run", type=read_run, metavar="RUN", help=words)
     parser.add_argument("changes", nargs="*", metavar="key=value", help="what to change")
     parser.add_argument(
         "--config-dir",

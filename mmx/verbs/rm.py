@@ -25,7 +25,7 @@ from mmx.runs.atomic import require_file
 from mmx.runs.cache import readable_bytes
 from mmx.runs.directory import RunDirectory
 from mmx.runs.index_entry import UNREADABLE
-from mmx.verbs.arguments import Parser
+from mmx.verbs.arguments import Parser, read_run
 
 SUMMARY = "remove run directories, after a question"
 PLACE = 90
@@ -37,7 +37,7 @@ GONE = ".removed-"
 def main(arguments: Sequence[str]) -> int:
     """Remove runs and return the exit code."""
     parser = Parser("rm", description=__doc__)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run directory")
+    parser.add_argument("runs", nargs="+", type=read_run, metavar="RUN", help="a run directory")
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
     given = parser.parse_args(arguments)
     paths = list(dict.fromkeys(Path(os.path.normpath(path.absolute())) for path in given.runs))

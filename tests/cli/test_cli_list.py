@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+from pathlib import Path
 
 import pytest
 
 from mmx.cli import main
 from mmx.runs.directory import RunDirectory
 from mmx.runs.manifest import Manifest
+from mmx.verbs.arguments import read_run
 
 RUNS = {
     "1_a": ("stl10", "concat", 0.6, 0.55, 0.01),
@@ -155,3 +157,17 @@ def test_an_undefined_number_is_null_in_json(outputs, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert "NaN" not in "".join(lines)
     assert {json.loads(line)["test.r2"] for line in lines} == {None}
+
+
+def test_a_run_is_named_elsewhere_as_it_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = Path("outputs", "runs", "one")
+    run.mkdir(parents=True)
+    for word in ("runs/one", "one", "outputs/runs/one", str(tmp_path / run)):
+        assert read_run(word).resolve() == tmp_path / run
+    assert read_run("two") == Path("two")
+    Path("one").mkdir()  # a folder of that name here is meant first
+    assert read_run("one") == Path("one")
+    assert read_run("a\0b") == Path("a\0b")  # refused by what opens it

@@ -121,14 +121,25 @@ def test_a_command_is_quoted_for_a_shell(tmp_path, default):
     (tmp_path / "fusion" / "a;b.yaml").write_text(f'# of a stranger\nwidth: "{default}"\n')
     reference = Catalog([tmp_path])
     typed = say("fusion=a;b", reference)[-1].removeprefix("type:  ")
-    assert shlex.split(typed) == ["mmx", "train", "fusion=a;b", f"fusion.width={default}"]
+    flags = ["--config-dir", str(tmp_path)]
+    assert shlex.split(typed) == ["mmx", "train", *flags, "fusion=a;b", f"fusion.width={default}"]
     assert typed == shlex.join(shlex.split(typed))  # no part of it is left to the shell
 
 
-def test_commands_of_mmx_are_quoted_for_every_shell(reference):
-    assert say("transfer=parameter", reference)[-1] == (
-        "type:  mmx train transfer=parameter 'transfer.freeze=[]'"  # zsh takes [] for a pattern
+def test_a_command_names_the_package_of_a_class_and_a_number_to_change(tmp_path):
+    (tmp_path / "fusion").mkdir()
+    text = "# of a stranger\n_target_: stranger_part.Fuse\nplaces: []\nkind: soft\nrate: 0.5\n"
+    (tmp_path / "fusion" / "odd.yaml").write_text(text)
+    assert say("fusion=odd", Catalog([tmp_path]))[-1] == (
+        f"type:  mmx train --config-dir {tmp_path} --allow stranger_part fusion=odd fusion.rate=0.5"
     )
+
+
+def test_commands_of_mmx_are_quoted_for_every_shell(tmp_path):
+    (tmp_path / "fusion").mkdir()
+    (tmp_path / "fusion" / "odd.yaml").write_text("# of a stranger\nplaces: []\n")
+    typed = say("fusion=odd", Catalog([tmp_path]))[-1]
+    assert typed.endswith(" fusion=odd 'fusion.places=[]'")  # zsh takes [] for a pattern
 
 
 def test_a_source_that_depends_on_the_target(reference):

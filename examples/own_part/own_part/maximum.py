@@ -8,8 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from mmx.fusion import Fusion
-from mmx.fusion.base import Widths, stack_presence
+from mmx.fusion import Fusion, Widths, stack_presence
 from mmx.modalities import Features
 
 

@@ -8,7 +8,7 @@ from own_part.color_histogram import ColorHistogram
 from own_part.maximum import Maximum
 
 from mmx.cli import main
-from mmx.fusion.base import Widths
+from mmx.fusion import Widths
 from mmx.modalities import Features
 from mmx.modalities.image import ImageSpec
 
