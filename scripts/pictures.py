@@ -3,9 +3,7 @@
     python scripts/pictures.py [report data sweep ...] [--work FOLDER]
 
 Each picture is a page of mmx, or what a command prints, in a headless Chromium. Runs are kept in
-FOLDER (default: build/pictures) and taken from there the next time. All data but that of
-``published`` comes with mmx; that one needs MMX_DATA_DIR with ag_news, and the small weights of
-scripts/install --weights. Takes about 10 minutes on two cores, the first time.
+FOLDER (default: build/pictures) and taken from there the next time. All data comes with mmx.
 """
 
 from __future__ import annotations
@@ -16,12 +14,13 @@ import html
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from base64 import b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -99,17 +98,26 @@ class Studio:
     Args:
         work: Where runs are kept.
         browser: Which shows pages.
+        variables: Of the environment of its commands, besides those that are set.
     """
 
-    def __init__(self, work: Path, browser: Browser) -> None:
+    def __init__(
+        self, work: Path, browser: Browser, variables: Mapping[str, str] | None = None
+    ) -> None:
         self.work = work
         self.browser = browser
+        self.variables = {**os.environ, **(variables or {})}
 
     def run(self, *command: str) -> str:
         """Run a command of this environment in the work folder, and return its stdout."""
         program = str(Path(sys.executable).parent / command[0])
         found = subprocess.run(
-            [program, *command[1:]], cwd=self.work, capture_output=True, text=True, check=False
+            [program, *command[1:]],
+            cwd=self.work,
+            env=self.variables,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if found.returncode:
             raise SystemExit(f"{' '.join(command)}\n{found.stderr}")
@@ -154,7 +162,7 @@ class Studio:
             "y": frame["top"],
             "width": min(width, max(frame["right"], NARROWEST)),
             "height": frame["bottom"] - frame["top"],
-            "scale": 1.5,
+            "scale": min(1.5, 1500 / width),
         }
         shot = self.browser.ask("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
         save(name, b64decode(shot["data"]))
@@ -209,10 +217,6 @@ def draw_report(studio: Studio) -> None:
     studio.shoot("report", run / "report.html", height=1100)
 
 
-def draw_tutorial(studio: Studio) -> None:
-    studio.shoot("tutorial", train_table(studio) / "report.html", height=1100)
-
-
 def draw_data(studio: Studio) -> None:
     card = studio.keep("data", "mmx", "data", *TABLE[:-1])
     studio.shoot("data", card, stop="Columns", height=1100)
@@ -262,22 +266,32 @@ def draw_explain(studio: Studio) -> None:
 def draw_export(studio: Studio) -> None:
     run = str(train_table(studio).relative_to(studio.work))
     folder = studio.keep("export", "mmx", "export", run, "--format", "onnx")
-    sizes = [f"{each.stat().st_size:>9,}  {each.name}" for each in sorted(folder.iterdir())]
+    shutil.copy(studio.work / "images" / "5.png", folder / "five.png")
+    rows = '[{"image": "five.png", "text": "an odd number"}, {"text": "an even number"}]'
+    (folder / "rows.json").write_text(rows + "\n", encoding="utf-8")
+    made = ("model.onnx", "model.json", "run_model.py", "readers", "README.md", "LICENCES.md")
+    assert all((folder / name).exists() for name in made)
+    answers = Studio(folder, studio.browser).run("python", "run_model.py", "rows.json")
     place = str(folder.relative_to(studio.work)).replace(run, "$RUN")
     studio.show_terminal(
-        "export", ("mmx export $RUN --format onnx", f"{place}\n"), ("ls", "\n".join(sizes))
+        "export",
+        ("mmx export $RUN --format onnx", place),
+        (f"cd {place}; ls", "   ".join(made)),
+        ("cat rows.json", rows),
+        ("python run_model.py rows.json", answers),
     )
 
 
 def draw_python(studio: Studio) -> None:
     train_sweep(studio)
-    code = (
-        "import mmx\n"
-        'found = mmx.list_runs("outputs", "target=digits_av", "fusion=gated", '
-        'columns=["source", "seed", "test.accuracy", "gain"])\n'
-    )
-    shown = studio.run("python", "-c", code + "print(found.drop(columns='run').to_string())")
-    studio.show_terminal("python", ("python", ">>> " + code.replace("\nf", "\n>>> f") + shown))
+    lines = [
+        "import mmx",
+        'columns = ["source", "seed", "test.accuracy", "gain"]',
+        'found = mmx.list_runs("outputs", "target=digits_av", "fusion=gated", columns=columns)',
+    ]
+    table = studio.run("python", "-c", "\n".join([*lines, "print(found[columns])"]))
+    typed = "\n".join(f">>> {line}" for line in [*lines, "found[columns]"])
+    studio.show_terminal("python", ("python", f"{typed}\n{table}"))
 
 
 def train_sweep(studio: Studio) -> Path:
@@ -288,7 +302,7 @@ def train_sweep(studio: Studio) -> Path:
 
 
 def draw_sweep(studio: Studio) -> None:
-    studio.shoot("sweep", train_sweep(studio) / "sweep.html", height=1000)
+    studio.shoot("sweep", train_sweep(studio) / "sweep.html", height=480)
 
 
 def draw_compare(studio: Studio) -> None:
@@ -296,16 +310,15 @@ def draw_compare(studio: Studio) -> None:
     page = studio.work / "compare.html"
     by = ["--by", "source,fusion", "--format", "html"]
     page.write_text(studio.run("mmx", "compare", str(sweep), *by), encoding="utf-8")
-    studio.shoot("compare", page, height=1000)
+    studio.shoot("compare", page, stop="Time")
 
 
 def draw_search(studio: Studio) -> None:
     line = [
-        *("source=digits", "target=digits_av", "optimizer.lr=log(1e-4,1e-2)"),
-        *("fusion=concat,gated", "trials=8", "trainer.epochs=4"),
+        *("source=none", "target=digits", "optimizer.lr=log(1e-4,1e-2)"),
+        *("trainer.batch_size=32..256", "trials=6", "trainer.epochs=4"),
     ]
-    run = studio.keep("search", "mmx", "search", *line)
-    sweep = next(each for each in run.parents if each.name.startswith("search-"))
+    sweep = studio.keep("search", "mmx", "search", *line)
     with (sweep / "trials.csv").open(encoding="utf-8") as file:
         table = "".join(file)
     studio.show_terminal("search", ("cat outputs/sweeps/search-*/trials.csv", table))
@@ -325,9 +338,15 @@ def draw_serve(studio: Studio) -> None:
             if studio.browser.evaluate("!!document.querySelector('form')"):
                 break
             time.sleep(0.5)
+        picture = studio.work / "five.png"
+        with Image.open(studio.work / "images" / "5.png") as small:
+            small.resize((128, 128), Image.Resampling.NEAREST).save(picture)
+        root = studio.browser.ask("DOM.getDocument")["root"]["nodeId"]
+        field = studio.browser.ask("DOM.querySelector", nodeId=root, selector="[type=file]")
+        studio.browser.ask("DOM.setFileInputFiles", files=[str(picture)], nodeId=field["nodeId"])
         studio.browser.evaluate("document.querySelector('textarea').value = 'an odd number'")
         studio.browser.evaluate("document.querySelector('form').requestSubmit()")
-        time.sleep(3)
+        studio.browser.wait("!['', '…'].includes(document.getElementById('answer').textContent)")
         studio.browser.emulate()
         studio.capture("serve", start="", stop="", height=1000, width=1000)
     finally:
@@ -336,15 +355,8 @@ def draw_serve(studio: Studio) -> None:
 
 
 def draw_published(studio: Studio) -> None:
-    from real_weights import find_minilm  # installed by scripts/install --weights
-
-    folder = find_minilm()
-    words = [
-        *("experiment=ag_news_from_minilm", f"encoder.text.model={folder}"),
-        *("transfer=feature", "transfer.head=logistic"),
-    ]
-    run = studio.keep("published", "mmx", "train", *words)
-    studio.shoot("published", run / "report.html", stop="Learning curves")
+    typed = "mmx help encoder/text=transformers"
+    studio.show_terminal("published", (typed, studio.run(*typed.split())))
 
 
 def draw_parts(studio: Studio) -> None:
@@ -353,13 +365,68 @@ def draw_parts(studio: Studio) -> None:
 
 
 def draw_clusters(studio: Studio) -> None:
-    line = [
-        *("-m", "source=none,digits", "target=digits_av", "seed=1,2", "trainer.epochs=2"),
-        *("hydra/launcher=submitit", "hydra.launcher.cluster=local"),
+    sweep = train_sweep(studio)
+    typed = f"mmx sweep status {sweep.name}"
+    shown = re.sub(r"\d{8}-\d{6}-\d{6}_\S+(?=-\w{4}$)", "…", studio.run(*typed.split()), flags=re.M)
+    studio.show_terminal("clusters", (typed, shown))
+
+
+def draw_several_processes(studio: Studio) -> None:
+    line = ["source=none", "target=moving_profiles", "control=none", "trainer.epochs=2"]
+    runs = [
+        studio.keep(f"processes_{count}", "mmx", "train", *line, f"processes={count}")
+        for count in (1, 2)
     ]
-    sweep = studio.keep("cluster", "mmx", "train", *line)
-    typed = ["mmx sweep ls", f"mmx sweep status {sweep.name}"]
-    studio.show_terminal("clusters", *((each, studio.run(*each.split())) for each in typed))
+    names = [str(run.relative_to(studio.work)) for run in runs]
+    printed = studio.run("mmx", "compare", *names)
+    for name, short in zip(names, ("$ONE", "$TWO"), strict=True):
+        printed = printed.replace(name, short)
+    studio.show_terminal("several_processes", ("mmx compare $ONE $TWO", printed))
+
+
+def draw_trackers(studio: Studio) -> None:
+    sweep = train_sweep(studio).relative_to(studio.work)
+    studio.run("mmx", "mirror", str(sweep), "--to", "tensorboard")
+    words = ["tensorboard", "--logdir", "outputs/tensorboard", "--port", "8766"]
+    server = subprocess.Popen(
+        [str(Path(sys.executable).parent / words[0]), *words[1:]],
+        cwd=studio.work,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        page = "http://127.0.0.1:8766/#timeseries"
+        studio.browser.ask("Emulation.setDeviceMetricsOverride", width=1200, height=760,
+                           deviceScaleFactor=1, mobile=False)  # fmt: skip
+        for _ in range(120):
+            studio.browser.ask("Page.navigate", url=page)
+            if studio.browser.evaluate("!!document.querySelector('app-root, tb-webapp')"):
+                break
+            time.sleep(0.5)
+        studio.browser.wait("document.querySelectorAll('card-view').length > 1")
+        studio.browser.evaluate(
+            "[...document.querySelectorAll('button')]"
+            ".find((each) => each.innerText.includes('Settings')).click()"
+        )
+        time.sleep(20)  # it draws lines when it comes to it
+        shot = studio.browser.ask("Page.captureScreenshot")
+        save("trackers", b64decode(shot["data"]))
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def draw_own_package(studio: Studio) -> None:
+    folder = studio.work / "own_package"
+    if not folder.is_dir():
+        shutil.copytree(ROOT / "examples" / "own_part", folder / "own_part")
+        install = ["pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
+        studio.run(*install, "--target", str(folder / "site"), str(folder / "own_part"))
+    inside = Studio(folder, studio.browser, {"PYTHONPATH": str(folder / "site")})
+    typed = "mmx help fusion=maximum --allow own_part"
+    studio.show_terminal(
+        "own_package", ("pip install ./own_part", ""), (typed, inside.run(*typed.split()))
+    )
 
 
 def show_check(studio: Studio, guide: str) -> None:

@@ -56,3 +56,18 @@ def test_pages_open_on_a_phone_without_an_error_or_a_request(
         shown = browser.open(path, width=400, dark=dark)
         assert (path.name, shown.errors, shown.requests) == (path.name, [], [])
         assert browser.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+@pytest.mark.browser
+def test_a_word_is_searched_in_a_site_that_is_opened_as_files(site: Path, browser: Browser) -> None:
+    shown = browser.open(site / "index.html")
+    browser.evaluate("document.querySelector('[data-md-component=search-query]').focus()")
+    browser.ask("Input.insertText", text="distill")
+    first = "document.querySelector('a.md-search-result__link')"
+    browser.wait(f"!!{first}")
+    found = browser.evaluate(f"{first}.href")
+    assert "/reference/options/regularizer/" in found
+    browser.ask("Page.navigate", url=found)
+    browser.wait("document.readyState === 'complete'")
+    assert "distill" in browser.evaluate("document.querySelector('article').innerText")
+    assert (shown.errors, shown.requests) == ([], [])
