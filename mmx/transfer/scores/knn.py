@@ -88,8 +88,8 @@ def _count_correct(x: ScoreFloats, y: ClassIndices, start: int, stop: int, k: in
     least = torch.from_numpy(similar).topk(k).values[:, -1:].numpy()
     row, neighbour = np.divmod(np.flatnonzero(similar >= least - TIE), len(x))
     # One histogram over pairs (row, class), counted as row · C + class.
-    votes = np.bincount(row * targets + y[neighbour], minlength=rows * targets)
-    votes = votes.reshape(rows, targets)
+    counts = np.bincount(row * targets + y[neighbour], minlength=rows * targets)
+    votes = counts.reshape(rows, targets)
     winners = votes == votes.max(1, keepdims=True)
     own = winners[np.arange(rows), y[start:stop]]
     return float((own / winners.sum(1)).sum())
