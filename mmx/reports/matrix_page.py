@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from mmx.printable import printable
 from mmx.reports import chart_specs
 from mmx.reports.chart_specs import format_number
 from mmx.reports.heat_map import HeatCell, draw_heat_map
@@ -12,6 +13,7 @@ from mmx.reports.page import Chart, Grid, render_page
 from mmx.reports.transfer_matrix import NEGATIVE, POSITIVE, Matrix, MatrixCell, TransferMatrix
 from mmx.reports.transfer_matrix_table import (
     LEGEND,
+    NO_NEGATIVE,
     describe_matrix,
     format_cell_interval,
     list_matrix_heads,
@@ -30,8 +32,8 @@ def render_matrix(found: TransferMatrix) -> str:
         over=_count(found),
         headline=_write_headline(found),
         charts=_draw_all(found),
-        said=[line for line in describe_matrix(found) if not line.startswith("note: ")],
-        tables=[_list(found, matrix) for matrix in found.matrices],
+        said=_say(found),
+        tables=_list_all(found),
         notes=[LEGEND, *found.notes],
     )
 
@@ -55,9 +57,38 @@ def _write_headline(found: TransferMatrix) -> str:
     return f"{text}, {down} {'loses' if down == 1 else 'lose'}: most {lost}"
 
 
+def _say(found: TransferMatrix) -> list[str]:
+    """Return what the matrix says, with one line for all settings without negative transfer."""
+    lines = [line for line in describe_matrix(found) if not line.startswith("note: ")]
+    without = [line for line in lines if line.endswith(NO_NEGATIVE)]
+    if len(without) < 2:
+        return lines
+    count = f"{len(without)} of {len(found.matrices)} settings"
+    said = f"negative transfer with {count}: {NO_NEGATIVE}"
+    return [said, *(line for line in lines if line not in without)]
+
+
+def _has_single_lines(found: TransferMatrix) -> bool:
+    """Return whether there are several settings, each with a single row or column."""
+    return len(found.matrices) > 1 and min(len(found.sources), len(found.targets)) == 1
+
+
+def _list_all(found: TransferMatrix) -> list[Grid]:
+    """Return a table for each setting, or one of all where each would be a single line."""
+    if not _has_single_lines(found):
+        return [_list(found, matrix) for matrix in found.matrices]
+    heads = ("setting", *list_matrix_heads(found, found.matrices[0]))
+    rows = [
+        (printable(matrix.name), *row)
+        for matrix in found.matrices
+        for row in list_matrix_rows(found, matrix)
+    ]
+    return [Grid("Gains", heads, tuple(rows))]
+
+
 def _draw_all(found: TransferMatrix) -> list[Chart]:
     """Return a heat map for each setting, or one of all where each would be a single line."""
-    if len(found.matrices) > 1 and min(len(found.sources), len(found.targets)) == 1:
+    if _has_single_lines(found):
         return [_draw(found, found.matrices, "Gain with each setting")]
     title = "Gain of every source on every target"
     return [_draw(found, [matrix], matrix.name or title) for matrix in found.matrices]
@@ -67,9 +98,12 @@ def _draw(found: TransferMatrix, matrices: Sequence[Matrix], title: str) -> Char
     """Return a heat map in which zero has no colour, and each cell states its gain."""
     columns = {target: found.name_column(matrices[0], target) for target in found.targets}
     cells, rows = [], []
+    one_source = len(matrices) > 1 and len(found.sources) == 1
+    y = ", ".join(key for key, _ in matrices[0].setting) if one_source else "source"
     for matrix in matrices:
+        values = " ".join(value for _, value in matrix.setting)
         for source in found.sources:
-            row = source if len(matrices) == 1 else f"{source} {matrix.name}"
+            row = source if len(matrices) == 1 else values if one_source else f"{source} {values}"
             rows.append(row)
             for target, column in columns.items():
                 cell = matrix.cells.get((source, target))
@@ -82,7 +116,7 @@ def _draw(found: TransferMatrix, matrices: Sequence[Matrix], title: str) -> Char
     known = [abs(x.gain.gain.value) for x in found.cells if math.isfinite(x.gain.gain.value)]
     most = max(known, default=None)  # one scale for all
     spec = draw_heat_map(
-        cells, rows=rows, columns=list(columns.values()), x="target", y="source", most=most
+        cells, rows=rows, columns=list(columns.values()), x="target", y=y, most=most
     )
     heads = tuple(list_matrix_heads(found, matrices[0]))
     listed = [

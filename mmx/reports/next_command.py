@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mmx.controls import find_control
 from mmx.json_object import Json
 from mmx.quoting import type_override
 from mmx.reports.group_gain import GroupGain
@@ -113,8 +114,8 @@ def _keep_sweep(typed: Typed, changed: str) -> list[str]:
     return [*flags, *typed.keep(changed)]
 
 
-def advise_after_sweep(gains: Gains, path: Path, typed: Typed, one: Summary) -> str | None:
-    """Return a command to try after a sweep, and what it tells; None where none fits.
+def advise_after_sweep(gains: Gains, path: Path, typed: Typed, one: Summary) -> str:
+    """Return a command to try after a sweep, and what it tells.
 
     Args:
         gains: Of its groups.
@@ -126,12 +127,46 @@ def advise_after_sweep(gains: Gains, path: Path, typed: Typed, one: Summary) -> 
         return _advise_at_chance(typed)
     if can_be_compared(path):
         return f"{shlex.join(['mmx', 'compare', str(path)])}   (groups side by side)"
+    if typed.trains and _fills_matrix(gains, one):
+        command = ["mmx", "matrix", str(path)]
+        return f"{shlex.join(command)}   (every source on every target)"
     if typed.trains and (text := _advise_seeds(gains, path, typed)):
         return text
-    if has_several_inputs(one):
-        command = ["mmx", "eval", str(path), "suite=missing"]
-        return f"{shlex.join(command)}   (how it does without some inputs)"
-    return None
+    return _advise_suite(path, one)
+
+
+def _advise_suite(path: Path, one: Summary) -> str:
+    """Return a command that measures the trained models under worse inputs."""
+    several = has_several_inputs(one)
+    suite, what = ("missing", "without some inputs") if several else ("noise", "with noisy inputs")
+    command = ["mmx", "eval", str(path), f"suite={suite}"]
+    return f"{shlex.join(command)}   (how it does {what})"
+
+
+def _fills_matrix(gains: Gains, one: Summary) -> bool:
+    """Return whether a sweep has gains of a source on several targets."""
+    over_scratch = [each for each in gains.found if find_control(each.gain.control).without_source]
+    targets = {each.group.get("target") for each in over_scratch}
+    return len(targets) > 1 and one.source.task not in NO_SOURCE
+
+
+def advise_without_control(runs: Sequence[Summary], path: Path, typed: Typed) -> str:
+    """Return a command to try after a sweep that has no gains, and what it tells.
+
+    Args:
+        runs: The summary of one run of each group.
+        path: Its folder.
+        typed: The line that ran it, and the config of one of its runs.
+    """
+    with_source = [each for each in runs if each.source.task not in NO_SOURCE]
+    narrow = [each for each in runs if not has_several_inputs(each)]
+    name = _find_control((with_source or narrow or [*runs])[0])
+    if typed.trains and name:
+        command = ["mmx", "train", "-m", *typed.keep("control"), f"control={name}"]
+        return f"{shlex.join(command)}   (whether it is better than a control)"
+    if can_be_compared(path):
+        return f"{shlex.join(['mmx', 'compare', str(path)])}   (groups side by side)"
+    return _advise_suite(path, (narrow or [*runs])[0])
 
 
 def _advise_seeds(gains: Gains, path: Path, typed: Typed) -> str:

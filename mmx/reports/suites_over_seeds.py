@@ -61,10 +61,15 @@ class OverSeeds:
         return {key: each for key, each in self.means.items() if not (by_class and key[place])}
 
     @property
+    def name(self) -> str:
+        """Its settings as one would type them; its target where it has none of its own."""
+        return self.group.name if self.group.label else str(self.group.target)
+
+    @property
     def title(self) -> str:
         """Its settings, and how many runs it has."""
         count = len(self.group.runs)
-        return f"{self.group.name} ({count} {'run' if count == 1 else 'runs'})"
+        return f"{self.name} ({count} {'run' if count == 1 else 'runs'})"
 
 
 def collect_over_seeds(suite: str, group: RunGroup) -> OverSeeds:
@@ -164,7 +169,7 @@ def describe_largest_difference(suite: str, found: Sequence[OverSeeds]) -> str:
         low = min(values, key=lambda key: values[key].value)
         least, most = (format_mean_interval(name, values[key]) for key in (low, high))
         text = f"{name} from {least} ({low.strip()}) to {most} ({high.strip()})"
-        parts.append(f"{each.group.name}: {text}")
+        parts.append(f"{each.name}: {text}")
     more = f"; and {len(parts) - 3} more groups" if len(parts) > 3 else ""
     return "; ".join(parts[:3]) + more
 
@@ -176,7 +181,7 @@ def _draw(suite: str, found: OverSeeds) -> Chart:
         for key, means in found.overall.items()
     ]
     spec = draw_bars(bars, x=name, signed=suite == "importance")
-    return Chart(f"{found.group.name}: {name}", spec, make_means_grid(suite, found))
+    return Chart(f"{found.name}: {name}", spec, make_means_grid(suite, found))
 
 
 def _find_ends(mean: GroupMean) -> tuple[float, float] | None:

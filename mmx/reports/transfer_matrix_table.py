@@ -16,6 +16,7 @@ LEGEND = (
 )
 CORNER = "source"
 GAP = "  "
+NO_NEGATIVE = "none that is clear"
 
 
 def format_matrix(found: TransferMatrix, form: Format) -> str:
@@ -37,7 +38,7 @@ def describe_matrix(found: TransferMatrix) -> list[str]:
         where = f" with {matrix.name}" if matrix.name else ""
         negative = [cell for cell in matrix.cells.values() if cell.gain.gain.negative]
         named = [f"{x.source} → {x.target} {format_cell(x)}" for x in negative]
-        lines.append(f"negative transfer{where}: {'; '.join(named) or 'none that is clear'}")
+        lines.append(f"negative transfer{where}: {'; '.join(named) or NO_NEGATIVE}")
         for target in found.targets:
             if (best := matrix.find_best(target)) is not None:
                 lines.append(f"best source by validation{where} {_describe_best(best)}")

@@ -16,7 +16,7 @@ from mmx.experiment import Experiment
 from mmx.experiment.identify import forget_data
 from mmx.json_object import Json
 from mmx.reports import gains_page
-from mmx.reports.conclusion import conclude_sweep
+from mmx.reports.conclusion import conclude_sweep, conclude_without_control
 from mmx.reports.next_command import Typed
 from mmx.reports.sweep_gains import compute_gains
 from mmx.reports.sweep_page import write_sweep
@@ -198,11 +198,20 @@ def _say_gains(
     write_sweep(plan.path, rows, found)
     if not found.found:
         gains_page.remove_gains(plan.path)
+    if not paths:
         return
-    gains_page.write_gains(plan.path, found)
-    console.print(gains_page.make_gains_table(found))
     one = RunDirectory(next(iter(paths.values()))[0])
     typed = Typed(argv, one.config())
-    told = conclude_sweep(found, plan.path, typed, one.read_summary())
-    for text in (*gains_page.list_notes(found), *told):
+    if found.found:
+        gains_page.write_gains(plan.path, found)
+        console.print(gains_page.make_gains_table(found))
+        told = conclude_sweep(found, plan.path, typed, one.read_summary())
+        told = [*gains_page.list_notes(found), *told]
+    else:
+        groups = {
+            group: [RunDirectory(run).read_summary() for run in runs]
+            for group, runs in paths.items()
+        }
+        told = conclude_without_control(groups, plan.path, typed)
+    for text in told:
         console.print(text, markup=False, highlight=False, soft_wrap=True)

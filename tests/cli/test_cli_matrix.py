@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from browser import Browser
 from html_pages import HtmlPage
 
 from mmx.cli import main
@@ -199,6 +200,35 @@ def test_another_metric_in_which_less_is_better(outputs: Path, capsys: Capture) 
     assert cells["b"]["gain"] == pytest.approx(-0.2)
     assert cells["b"]["lower_is_better"]
     assert cells["b"]["best_by_validation"]  # 0.25 is less than 0.45
+
+
+@pytest.mark.browser
+def test_settings_of_one_source_are_told_apart_on_a_page(
+    tmp_path: Path, capsys: Capture, browser: Browser
+) -> None:
+    for fusion, parts in (("concat", (0.80, 0.82)), ("gated", (0.61, 0.59)), ("gmu", (0.7, 0.9))):
+        for seed, part in enumerate(parts, 1):
+            make_run(tmp_path / "runs", "a", "x", seed, part, fusion)
+    file = tmp_path / "matrix.html"
+    file.write_text(show(capsys, tmp_path, "--format", "html"), encoding="utf-8")
+    page = HtmlPage.read(file)
+    page.require_own()
+    (heat,) = page.charts.values()
+    rows = [cell["row"] for cell in heat["data"]["values"]]
+    assert rows == ["concat", "gated", "gmu"]
+    settings = [row[:2] for row in page.find_table("setting", "source")]
+    assert settings == [[f"fusion={name}", "a"] for name in rows]
+    assert page.text.count("none that is clear") == 1
+    assert "negative transfer with 3 of 3 settings: none that is clear" in page.text
+    for width, dark in ((1200, False), (400, True)):
+        shown = browser.open(file, width=width, dark=dark)
+        assert shown.errors == shown.requests == []
+        assert browser.find_wide() == []
+        assert browser.evaluate("document.querySelectorAll('.plot svg .mark-rect path').length")
+    head = "[...document.querySelectorAll('table.sortable th[scope=col]')][2]"
+    browser.evaluate(f"{head}.querySelector('button').click()")
+    first = "document.querySelector('table.sortable tbody th').textContent"
+    assert browser.evaluate(first) == "fusion=gated"
 
 
 def test_formats_for_papers_escape_what_they_obey(outputs: Path, capsys: Capture) -> None:

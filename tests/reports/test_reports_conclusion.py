@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from mmx.evaluation.power import SeedsNeeded
 from mmx.evaluation.verdict import Gain
 from mmx.reports import next_command
-from mmx.reports.conclusion import conclude_run, conclude_sweep
+from mmx.reports.conclusion import conclude_run, conclude_sweep, conclude_without_control
 from mmx.reports.group_gain import GroupGain
 from mmx.reports.next_command import Typed
 from mmx.reports.sweep_gains import Gains
@@ -133,7 +135,8 @@ def conclude_groups(summary, *found, argv=ARGV, inputs=1):
 def test_one_group_is_not_compared(summary):
     clear = group(0.1, (0.05, 0.15))
     said = "answer: positive transfer (+0.100 accuracy over the scratch control, over 2 seeds)."
-    assert conclude_groups(summary, clear) == [said]
+    noise = "next: mmx eval outputs/sweeps/x suite=noise   (how it does with noisy inputs)"
+    assert conclude_groups(summary, clear) == [said, noise]
     assert conclude_groups(summary, clear, inputs=2) == [
         said,
         "next: mmx eval outputs/sweeps/x suite=missing   (how it does without some inputs)",
@@ -162,7 +165,8 @@ def test_an_interval_with_zero_asks_for_more_seeds(summary, deciding, seeds, why
 
 def test_seeds_are_not_advised_where_none_would_decide(summary):
     few_rows = group(0.1, (-0.05, 0.15), SeedsNeeded(None, samples=True))
-    assert len(conclude_groups(summary, few_rows)) == 1
+    _, following = conclude_groups(summary, few_rows)
+    assert "suite=noise" in following
     _, following = conclude_groups(summary, few_rows, inputs=2)
     assert "suite=missing" in following
 
@@ -200,3 +204,86 @@ def test_several_groups_are_compared_where_they_can_be(summary, monkeypatch):
     monkeypatch.setattr(next_command, "can_be_compared", lambda path: path == SWEEP)
     _, following = conclude_groups(summary, *found)
     assert following == "next: mmx compare outputs/sweeps/x   (groups side by side)"
+
+
+def test_gains_on_several_targets_are_seen_as_a_matrix(summary):
+    found = [
+        dataclasses.replace(group(0.1, ends), group={"target": target})
+        for target, ends in (("digits", (0.05, 0.15)), ("fsdd", (-0.1, 0.3)))
+    ]
+    _, following = conclude_groups(summary, *found)
+    matrix = "mmx matrix outputs/sweeps/x   (every source on every target)"
+    assert following == f"next: {matrix}"
+    role = summary.source.model_copy(update={"task": "none"})
+    alone = summary.model_copy(update={"source": role})
+    assert "matrix" not in conclude_groups(alone, *found)[-1]
+    argv = ["mmx", "matrix", "source=digits", "target=digits_av,fsdd"]
+    assert "matrix" not in conclude_groups(summary, *found, argv=argv)[-1]
+
+
+def make_run(summary, target, val, test, *, source="none", inputs=1, metric="accuracy"):
+    """Return the summary of a run without a control."""
+    metrics = {"val": {"loss": 1.0, metric: val}, "test": {"loss": 1.0, metric: test}}
+    role = summary.target.model_copy(
+        update={"task": target, "metrics": metrics, "every_metric": {metric: test}}
+    )
+    changes = {
+        "gain": None,
+        "gains": {},
+        "target": role,
+        "source": summary.source.model_copy(update={"task": source}),
+        "data_cards": {"target": DataCard(inputs={f"input{n}": 9 for n in range(inputs)})},
+    }
+    return summary.model_copy(update=changes)
+
+
+PLAIN = ["mmx", "train", "-m", "target=digits", "control=none", "seed=1,2", "budget=1h"]
+
+
+def test_without_a_control_the_best_by_validation_is_named(summary):
+    groups = {
+        (("fusion", "concat"),): [make_run(summary, "digits", 0.6, 0.9)],
+        (("fusion", "gmu"),): [
+            make_run(summary, "digits", 0.7, 0.5),
+            make_run(summary, "digits", 0.8, 0.7),
+        ],
+    }
+    assert conclude_without_control(groups, SWEEP, Typed(PLAIN)) == [
+        "answer: digits: fusion=gmu is best by validation of 2 groups, accuracy 0.600 on test, "
+        "mean of 2 runs; there is no source and no other control, so no gain is stated.",
+        "next: mmx train -m target=digits seed=1,2 control=majority   "
+        "(whether it is better than a control)",
+    ]
+    for label, metric in ((("fusion", "gmu"), "accuracy"), (("fusion", "concat"), "mse")):
+        scored = {
+            key: [make_run(summary, "digits", val, 0.5, metric=metric)]
+            for key, val in (((("fusion", "concat"),), 0.1), ((("fusion", "gmu"),), 0.2))
+        }
+        answer, _ = conclude_without_control(scored, SWEEP, Typed(PLAIN))
+        assert f"{'='.join(label)} is best" in answer
+
+
+def test_each_target_without_a_control_has_an_answer(summary):
+    groups = {
+        (("target", "digits"),): [make_run(summary, "digits", 0.6, 0.9, source="fsdd")],
+        (("target", "fsdd"),): [make_run(summary, "fsdd", 0.1, math.nan, inputs=2)],
+    }
+    assert conclude_without_control(groups, SWEEP, Typed(PLAIN)) == [
+        "answer: digits: accuracy 0.900 on test; no control was trained, so no gain is stated.",
+        "answer: fsdd: accuracy nan on test; no control was trained, so no gain is stated.",
+        "next: mmx train -m target=digits seed=1,2 control=scratch   "
+        "(whether it is better than a control)",
+    ]
+
+
+def test_without_a_validation_metric_no_group_is_the_best(summary):
+    groups = {(("fusion", name),): [make_run(summary, "digits", math.nan, 0.5)] for name in "ab"}
+    answer, _ = conclude_without_control(groups, SWEEP, Typed(PLAIN))
+    assert answer.startswith("answer: digits: none of 2 groups has accuracy on validation; ")
+
+
+def test_a_sweep_that_no_control_fits_is_measured_with_worse_inputs(summary):
+    run = make_run(summary, "digits", 0.5, 0.5, inputs=2)
+    run.target.every_metric.clear()
+    _, following = conclude_without_control({(): [run]}, SWEEP, Typed(PLAIN))
+    assert following.startswith("next: mmx eval outputs/sweeps/x suite=missing   (")
