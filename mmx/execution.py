@@ -43,6 +43,8 @@ Limits = tuple[float | None, tuple[int, int] | None]
 
 TRIAL_FILE = "trial.json"
 """What came out of a trial of a search."""
+LOG_FILE = "run.log"
+LOG_FORMAT = logging.Formatter("%(asctime)s %(message)s")
 
 
 class RunOutcome(TypedDict, total=False):
@@ -210,8 +212,9 @@ def _carry_out(
     ending.remove_half_written(directory.path)  # left by a process that was killed
     log = _run_log(directory)
     try:
-        followers = Followers(experiment, directory, _tell(listen, log))
+        followers = Followers(experiment, directory, _tell(directory, listen, log))
         outcome = _run_to_end(directory, work, (listen, log, followers), limits)
+        _close(log)  # the digest of its file is recorded
         followers.end(outcome["status"])
         return outcome
     finally:
@@ -251,15 +254,25 @@ def _run_to_end(
         return _fail(directory, log, ending.explain_full_disk(error, directory))
 
 
-def _tell(listen: Listener, log: logging.Logger) -> Say:
+def _tell(directory: RunDirectory, listen: Listener, log: logging.Logger) -> Say:
     """Return what logs a text and shows it to people; nothing that it meets ends a run."""
 
     def say(text: str) -> None:
-        with contextlib.suppress(OSError, SystemExit):
-            log.info("%s", text)
+        with contextlib.suppress(OSError, SystemExit, MmxError):
+            if log.handlers:
+                log.info("%s", text)
+            else:
+                _add_to_ended_log(directory, text)
             listen(Event(EventKind.NOTE, StageId.TARGET, text=text))
 
     return say
+
+
+def _add_to_ended_log(directory: RunDirectory, text: str) -> None:
+    """Add a line to the log of a run that has ended, and to the record of its digest."""
+    line = LOG_FORMAT.format(logging.makeLogRecord({"msg": text}))
+    before = (directory.path / LOG_FILE).read_text(encoding="utf-8")
+    recorded.rewrite(directory.path, LOG_FILE, f"{before}{line}\n")
 
 
 def _fail(directory: RunDirectory, log: logging.Logger, error: Exception) -> RunOutcome:
@@ -287,11 +300,11 @@ def _run_log(directory: RunDirectory) -> logging.Logger:
     log.propagate = False
     log.setLevel(logging.INFO)
     try:
-        handler = _Log(directory.path / "run.log", encoding="utf-8")
+        handler = _Log(directory.path / LOG_FILE, encoding="utf-8")
     except OSError:  # no space for another file: writing the status will report it
         log.addHandler(logging.NullHandler())
         return log
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    handler.setFormatter(LOG_FORMAT)
     log.addHandler(handler)
     return log
 

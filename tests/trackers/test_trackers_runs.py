@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from mmx import execution
 from mmx.cli import main
 from mmx.experiment import assemble
+from mmx.runs import recorded
 from mmx.runs.directory import RunDirectory
 from mmx.runs.tracked import describe_run, read_points
+from mmx.trackers.tensorboard import Tensorboard
 from mmx.training.events import Event, EventKind
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -147,6 +151,32 @@ def test_a_tracker_that_cannot_write_fails_no_run(tiny, prepared, tmp_path):
     assert warnings[0].startswith("WARNING: tracker tensorboard failed (")
     assert warnings[0] in (directory.path / "run.log").read_text()
     assert not any("tracker" in note for note in directory.read_summary().notes)
+    recorded.check_all(directory.path, checkpoints=True)
+
+
+def test_a_tracker_that_fails_at_the_end_leaves_a_run_intact(tiny, prepared, tmp_path, monkeypatch):
+    class Late:
+        """Takes all points, and fails at the end of a run, whose files are recorded by then."""
+
+        find_known = staticmethod(list)
+        has_ended = staticmethod(bool)
+
+        def add(self, points: object) -> None:
+            """Take points."""
+
+        def end(self, ending: object) -> None:
+            raise RuntimeError("too late")
+
+    monkeypatch.setattr(Tensorboard, "open", lambda *_: contextlib.nullcontext(Late()))
+    experiment, directory = prepared([*tiny, TRACKED], tmp_path / "outputs")
+    said: list[str] = []
+    outcome = execution.execute(experiment, directory, lambda event: said.append(event.text))
+    assert outcome == {"status": "done", "exit_code": 0}
+    (warning,) = [text for text in said if "tracker" in text]
+    assert warning.startswith("WARNING: tracker tensorboard failed (RuntimeError: too late)")
+    *_, last = (directory.path / "run.log").read_text(encoding="utf-8").splitlines()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (.*)", last)[1] == warning
+    recorded.check_all(directory.path, checkpoints=True)
 
 
 def test_a_config_from_before_trackers_is_read(tiny, prepared, tmp_path):
