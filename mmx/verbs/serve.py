@@ -74,7 +74,17 @@ def main(arguments: Sequence[str]) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
         server.run(sockets=[listening])
+    _end_without_calls()
     return 0
+
+
+def _end_without_calls() -> None:
+    """End the process where a call of the model hangs, for which Python would wait."""
+    from mmx.verbs.serve_threads import is_any_left
+
+    if is_any_left():
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -7,6 +7,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -25,8 +26,11 @@ from mmx.verbs.predict_source import OpenedRows, RowSourceInUse
 from mmx.verbs.serve_batches import Batcher
 from mmx.verbs.serve_inputs import RefusedError, RequestRow, RowReader, bound_pixels
 from mmx.verbs.serve_limits import BusyError, Counts, Limits, RequestTooLargeError
+from mmx.verbs.serve_threads import call_in_own_thread
 
 JSON, FORM = "application/json", "multipart/form-data"
+PATIENCE = 0.25
+"""Part of a request's time after which others no longer wait for it."""
 MOST_FIELDS = 1000
 """Fields and files of a form at most."""
 
@@ -73,7 +77,12 @@ class Service:
         self.reader = RowReader(self.opened, options.most_pixels, options.most_samples)
         self.counts = Counts()
         self.batcher = Batcher[RequestRow, Json](
-            self.answer, options.batch, options.wait, options.queue, self.counts.add_batch
+            self.answer,
+            options.batch,
+            options.wait,
+            options.queue,
+            self.counts.add_batch,
+            options.timeout * PATIENCE,
         )
 
     def answer(self, rows: Sequence[RequestRow]) -> list[Json]:
@@ -116,7 +125,7 @@ class Service:
                 content = await value.read() if isinstance(value, UploadFile) else value
                 if content:  # a field of a page that was left empty
                     self._add_field(given, key, content)
-        return await asyncio.to_thread(self.reader.read, given, "form")
+        return await call_in_own_thread(partial(self.reader.read, given, "form"))
 
     def _add_field(self, given: dict[str, Any], key: str, content: str | bytes) -> None:
         name, _, column = key.partition(".")
@@ -228,7 +237,8 @@ def _add_endpoints(app: FastAPI, service: Service) -> None:
     async def predict(request: Request) -> Response:
         """Answer rows, of which each has one input at least."""
         _require_type(request, JSON)
-        given = await asyncio.to_thread(service.read_rows, await request.body())
+        body = await request.body()
+        given = await call_in_own_thread(partial(service.read_rows, body))
         return JSONResponse(await service.predict(given))
 
     async def upload(request: Request) -> Response:
@@ -237,7 +247,9 @@ def _add_endpoints(app: FastAPI, service: Service) -> None:
         return JSONResponse(await service.predict([await service.read_form(request)]))
 
     async def health(request: Request) -> Response:
-        """Say that the server answers."""
+        """Say that the server answers; 503 where calls of the model do not end."""
+        if service.batcher.is_stuck:
+            return JSONResponse({"status": "stuck", "run": service.opened.run.name}, 503)
         return JSONResponse({"status": "ok", "run": service.opened.run.name})
 
     async def metrics(request: Request) -> Response:

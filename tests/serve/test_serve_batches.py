@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from mmx.verbs.serve_batches import Batcher
+from mmx.verbs.serve_batches import MOST_ASIDE, Batcher
 from mmx.verbs.serve_limits import BusyError
 
 
@@ -99,3 +99,48 @@ def test_answers_that_are_not_one_for_each_row_are_given_to_nobody():
     batcher = Batcher[int, int](lambda rows: double(rows[1:]), 8, 0.05, 1000)
     found = asyncio.run(ask(batcher, [1, 2], [3]))
     assert [str(each) for each in found] == ["2 answers to 3 rows"] * 2
+
+
+def test_what_hangs_keeps_neither_later_requests_nor_those_beside_it() -> None:
+    ended = threading.Event()
+
+    def hang_at_7(rows: Sequence[int]) -> list[int]:
+        if 7 in rows:
+            ended.wait(60)
+        return double(rows)
+
+    async def go_on() -> None:
+        batcher = Batcher[int, int](hang_at_7, 8, 0.05, 100, patience=0.05)
+        task = asyncio.create_task(batcher.run())
+        hangs, beside = (asyncio.create_task(batcher.submit([row])) for row in (7, 1))
+        assert await beside == [2]
+        assert [await batcher.submit([row]) for row in (2, 3)] == [[4], [6]]
+        assert not hangs.done()
+        ended.set()
+        assert await hangs == [14]
+        task.cancel()
+
+    asyncio.run(go_on())
+
+
+def test_requests_are_refused_where_too_many_calls_do_not_end() -> None:
+    ended = threading.Event()
+
+    def hang(rows: Sequence[int]) -> list[int]:
+        ended.wait(60)
+        return double(rows)
+
+    async def fill() -> None:
+        batcher = Batcher[int, int](hang, 1, 0.0, 100, patience=0.01)
+        task = asyncio.create_task(batcher.run())
+        asked = [asyncio.create_task(batcher.submit([row])) for row in range(MOST_ASIDE)]
+        while not batcher.is_stuck:
+            await asyncio.sleep(0.01)
+        with pytest.raises(BusyError, match="16 calls of the model have not ended yet"):
+            await batcher.submit([1])
+        ended.set()
+        assert await asyncio.gather(*asked) == [double([row]) for row in range(MOST_ASIDE)]
+        assert not batcher.is_stuck
+        task.cancel()
+
+    asyncio.run(fill())

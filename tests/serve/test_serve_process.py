@@ -54,13 +54,13 @@ class Server:
 
 @pytest.fixture
 def start(served: RunDirectory, tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Return ``start(*flags)``: a server of the run on a free port."""
+    """Return ``start(*flags, code="")``: a server of the run on a free port; code: run as this."""
     begun: list[subprocess.Popen[str]] = []
 
-    def run(*flags: str) -> Server:
+    def run(*flags: str, code: str = "") -> Server:
         words = ["serve", str(served.path), "--port", "0", *flags]
         process = subprocess.Popen(
-            [sys.executable, "-m", "mmx", *words],
+            [sys.executable, *(("-c", code) if code else ("-m", "mmx")), *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -113,6 +113,38 @@ def test_what_was_accepted_is_answered_after_a_signal(start, asked):
         status, reply = waiting.result()
     assert (status, len(reply["answers"])) == (200, 1)
     assert server.process.wait(timeout=120) == 0
+
+
+HANGS = """
+import sys, time
+from mmx.cli import main
+from mmx.modalities import image
+read = image.read_pixels
+def read_or_hang(source, *rest):
+    while source.endswith(b"HANG"):
+        time.sleep(1)
+    return read(source, *rest)
+image.read_pixels = read_or_hang
+raise SystemExit(main())
+"""
+
+
+def test_a_decoder_that_hangs_keeps_nobody_else_from_an_answer(start, asked):
+    server = start("--timeout", "8", "--wait-ms", "200", code=HANGS)
+    usual = next(each for each in asked if "image" in each)
+    picture = base64.b64decode(usual["image"]) + b"HANG"
+    hangs = {**usual, "image": base64.b64encode(picture).decode()}
+    with ThreadPoolExecutor(4) as pool:
+        ask = [pool.submit(server.ask, "POST", "/predict", {"rows": [hangs]}) for _ in range(2)]
+        beside = pool.submit(server.ask, "POST", "/predict", {"rows": [usual]})
+        status, reply = beside.result()
+        assert status == 200
+        assert server.ask("GET", "/health")[0] == 200
+        assert server.ask("POST", "/predict", {"rows": [usual]}) == (200, reply)
+        late = (504, {"error": "there was no answer within 8 s"})
+        assert [each.result() for each in ask] == [late, late]
+    assert server.ask("POST", "/predict", {"rows": [usual]}) == (200, reply)
+    assert server.stop() == 0
 
 
 def test_a_full_queue_says_when_to_come_again(start, asked):

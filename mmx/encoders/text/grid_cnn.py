@@ -105,10 +105,10 @@ class GridCnn(Encoder):
         rest = -words.shape[1] % self.columns
         # Word vectors have a norm of about 1, pixels that small_cnn has scaled a deviation of 1.
         words = F.pad(words, (0, 0, 0, rest)) * words.shape[2] ** 0.5
-        grid = words.view(len(words), -1, self.columns, 3, self.patch, self.patch)
+        grid = words.view(words.shape[0], -1, self.columns, 3, self.patch, self.patch)
         image = grid.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)  # (B, 3, H, W)
         image = F.pad(image, (0, 0, 0, -image.shape[2] % self.steps))
-        lines = F.pad(valid, (0, rest)).view(len(words), -1, self.columns).any(2)
+        lines = F.pad(valid, (0, rest)).view(words.shape[0], -1, self.columns).any(2)
         # Words fill lines from the top, so that the first row of pixels speaks for those below.
         mask = lines.repeat_interleave(self.patch, dim=1)[:, :: self.steps]
         return image, mask
