@@ -44,10 +44,7 @@ def digest_code() -> str:
 def describe_surroundings() -> Manifest:
     """Return a manifest that holds the versions, the machine and the code of this process."""
     return Manifest(
-        versions={
-            "python": platform.python_version(),
-            **{name: metadata.version(name) for name in WATCHED},
-        },
+        versions=dict(_list_versions()),
         machine=Machine(
             platform=platform.platform(),
             cpu=platform.processor() or platform.machine(),
@@ -55,8 +52,21 @@ def describe_surroundings() -> Manifest:
             threads=torch.get_num_threads(),
             cuda=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         ),
-        code=CodeVersion(digest=digest_code(), git=find_git_commit()),
+        code=CodeVersion(digest=digest_code(), git=_find_own_commit()),
     )
+
+
+@cache
+def _list_versions() -> dict[str, str]:
+    """Return the versions of Python and of what is watched; a sweep asks for them in each job."""
+    found = {name: metadata.version(name) for name in WATCHED}
+    return {"python": platform.python_version(), **found}
+
+
+@cache
+def _find_own_commit() -> str | None:
+    """Return the commit of the code that this process runs, as git told when it was first asked."""
+    return find_git_commit()
 
 
 @cache

@@ -214,6 +214,10 @@ class Task(ABC):
         """
         return None
 
+    reads_alike: ClassVar[bool] = False
+    """Whether :meth:`read` returns the same rows for every ``split_seed``, and so is called once
+    for all seeds of a sweep. It is asked of a class that defines it, as :meth:`list_files` is."""
+
     def list_files(self, data: TaskData) -> Sequence[Path] | None:
         """Return all files on which opened data depends; None where that is not known.
 
@@ -231,7 +235,15 @@ class Task(ABC):
         Raises:
             DataError: The data is absent (the tip says how to get it), or a row is unusable.
         """
-        samples = contract.check_samples(self.name, self.kind, self.modalities, self.read())
+        return self.divide(self.read())
+
+    def divide(self, samples: Samples) -> TaskData:
+        """Return what was read as opened data, with its splits. Raises what :meth:`load` raises.
+
+        Args:
+            samples: As :meth:`read` returned them; they are not changed.
+        """
+        samples = contract.check_samples(self.name, self.kind, self.modalities, samples)
         given = samples.splits
         cuts = Cuts(
             self.name,

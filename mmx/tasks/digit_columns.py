@@ -24,6 +24,7 @@ class DigitColumns(CutTask):
         sequence: How the sequences are scaled and cut.
     """
 
+    reads_alike: ClassVar[bool] = True
     facts: ClassVar[SetFacts | None] = SetFacts(
         {"all": 1_797}, 10, 0, "CC BY 4.0", "the images of digits, column by column"
     )

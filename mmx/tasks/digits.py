@@ -29,6 +29,7 @@ class Digits(CutTask):
     """
 
     image: Image = field(default_factory=lambda: Image(size=8, crop=1))
+    reads_alike: ClassVar[bool] = True
     facts: ClassVar[SetFacts | None] = SetFacts(
         {"all": 1_797}, 10, 0, "CC BY 4.0", "Alpaydin and Kaynak 1998, as in scikit-learn"
     )

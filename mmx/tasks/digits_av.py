@@ -43,6 +43,7 @@ class DigitsAv(Digits):
         audio: How the sounds are decoded.
     """
 
+    reads_alike: ClassVar[bool] = True
     facts: ClassVar[SetFacts | None] = SetFacts(
         {"all": 1_797}, 10, 0, "CC BY 4.0", "the images of digits; the sounds are synthetic"
     )

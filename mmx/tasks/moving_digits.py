@@ -35,6 +35,7 @@ class MovingDigits(CutTask):
         video: How the clips are read.
     """
 
+    reads_alike: ClassVar[bool] = True
     facts: ClassVar[SetFacts | None] = SetFacts(
         {"all": 1_797}, 4, 0, "CC BY 4.0", "the images of digits; the motion is synthetic"
     )

@@ -46,6 +46,7 @@ class MovingProfiles(CutTask):
         sequence: How the sequences are scaled and cut.
     """
 
+    reads_alike: ClassVar[bool] = True
     facts: ClassVar[SetFacts | None] = SetFacts(
         {"all": 1_797}, 8, 0, "CC BY 4.0", "the images of digits; the motion is synthetic"
     )

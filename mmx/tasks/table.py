@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -96,6 +96,7 @@ class Table(CutTask):
         ValueError: Options contradict each other.
     """
 
+    reads_alike: ClassVar[bool] = True
     path: PathOption
     label: str | list[str]
     columns: ColumnsOption

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image as Pictures
 
 from mmx.experiment import opened_tasks
@@ -32,8 +33,10 @@ NODE = {"_target_": "mmx.tasks.table.Table"}
 @pytest.fixture(autouse=True)
 def _nothing_opened() -> Iterator[None]:
     opened_tasks._OPENED.clear()
+    opened_tasks._READ.clear()
     yield
     opened_tasks._OPENED.clear()
+    opened_tasks._READ.clear()
 
 
 def settle(path: Path) -> None:
@@ -60,6 +63,45 @@ def read(path: Path, **options: object) -> TaskData:
     columns = {"image": "image", "text": "title"}
     task = Table(name="rows", path=str(path), label="label", columns=columns, **options)  # type: ignore[arg-type]
     return open_data(task, {**NODE, "path": str(path), **options})
+
+
+def assert_same(found: TaskData, wanted: TaskData) -> None:
+    """Hold opened data against that of a task that was opened by itself."""
+    assert found.fingerprint == wanted.fingerprint
+    assert found.notes == wanted.notes
+    assert torch.equal(found.values, wanted.values)
+    assert found.splits.keys() == wanted.splits.keys()
+    for name, rows in wanted.splits.items():
+        assert np.array_equal(found.splits[name], rows)
+
+
+def read_seed(path: Path, seed: int) -> TaskData:
+    return read(path, split_seed=seed, val_fraction=0.4)
+
+
+def test_a_table_is_read_once_for_all_seeds_and_again_where_it_has_changed(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count, whole = [], Table.read
+
+    def read_counted(task: Table) -> Samples:
+        count.append(task.split_seed)
+        return whole(task)
+
+    monkeypatch.setattr(Table, "read", read_counted)
+    found = [read_seed(table, seed) for seed in range(4)]
+    assert count == [0]
+    assert len({each.splits["val"].tobytes() for each in found}) > 1
+    opened_tasks._OPENED.clear()
+    opened_tasks._READ.clear()
+    for seed in (3, 2):
+        opened_tasks._READ.clear()
+        assert_same(found[seed], read_seed(table, seed))
+    assert count == [0, 3, 2]
+    table.write_text(table.read_text().replace("0.png,word 0,a", "0.png,word 0,b"))
+    settle(table)
+    assert read_seed(table, 5).fingerprint != found[0].fingerprint
+    assert count == [0, 3, 2, 5]
 
 
 def test_data_is_opened_once_for_equal_options(table: Path) -> None:
@@ -151,9 +193,13 @@ def test_data_that_no_file_holds_is_opened_once(
         return whole(task)
 
     monkeypatch.setattr(make, "read", read_counted)
-    node = {"_target_": make.__name__}
+    node = {"_target_": make.__name__, "split_seed": 0}
     first = open_data(make(name="a"), node)
     assert open_data(make(name="a"), node) is first
+    for seed in (1, 2, 0):  # more than are kept
+        found = open_data(make(name="a", split_seed=seed), {**node, "split_seed": seed})
+        assert_same(found, make(name="a", split_seed=seed).divide(whole(make(name="a"))))
+    assert count == ["a"]
     assert open_data(make(name="a", limit=40), {**node, "limit": 40}) is not first
     assert len(count) == 2
 

@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from mmx.errors import RunError
+from mmx.runs import surroundings
 from mmx.runs.directory import RunDirectory
 from mmx.runs.identity import Identity
 from mmx.runs.manifest import Manifest, RecordedIdentity
@@ -94,3 +95,23 @@ def test_what_a_newer_mmx_adds_stays(tmp_path: Path) -> None:
 
 def test_surroundings_alone_are_said_of_this_process() -> None:
     assert list(describe_surroundings().to_json()) == ["versions", "machine", "code"]
+
+
+def test_a_process_asks_for_versions_and_its_commit_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each job of a sweep records them."""
+    asked: list[str] = []
+    for each in (surroundings._list_versions, surroundings._find_own_commit):
+        each.cache_clear()
+    monkeypatch.setattr(
+        surroundings.metadata, "version", lambda name: asked.append(name) or f"{name} 1"
+    )
+    monkeypatch.setattr(surroundings, "find_git_commit", lambda: asked.append("git") or "abc")
+    try:
+        first, second = describe_surroundings(), describe_surroundings()
+        first.versions["torch"] = "0"  # what a run changes in its own is not another's
+        assert second.versions["torch"] == describe_surroundings().versions["torch"] == "torch 1"
+        assert second.code.git == "abc"
+        assert sorted(asked) == sorted([*surroundings.WATCHED, "git"])
+    finally:
+        for each in (surroundings._list_versions, surroundings._find_own_commit):
+            each.cache_clear()
