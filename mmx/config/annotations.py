@@ -40,6 +40,12 @@ def shorten_hint(hint: Any) -> str:
     return text.split(" ")[-1] if text.startswith(("a ", "an ")) else text.split(" ")[0]
 
 
+def find_example(hint: Any) -> str | None:
+    """Return the example that ``Field(examples=…)`` gives of a value, as one types it."""
+    found = [each for part in get_args(hint) for each in getattr(part, "examples", None) or ()]
+    return str(found[0]) if found else None
+
+
 def list_choices(hint: Any) -> list[Any]:
     """Return the values that a ``Literal`` anywhere in an annotation names."""
     if get_origin(hint) is Literal:

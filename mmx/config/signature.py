@@ -12,7 +12,13 @@ from typing import Annotated, Any, get_args, get_origin
 
 import pydantic
 
-from mmx.config.annotations import describe_hint, is_union, list_choices, shorten_hint
+from mmx.config.annotations import (
+    describe_hint,
+    find_example,
+    is_union,
+    list_choices,
+    shorten_hint,
+)
 from mmx.config.nodes import ConfigNode
 from mmx.errors import Problem, closest
 from mmx.quoting import format_value, quote_for_shell, quote_value, type_override
@@ -162,6 +168,8 @@ def _unknown_key_problem(
 def _missing_problem(where: str, hint: Any) -> Problem:
     word = shorten_hint(hint)
     example = f"'{where}={word}'" if word.startswith("{") else f"{where}=<{word}>"
+    if (given := find_example(hint)) is not None:
+        example = quote_for_shell(f"{where}={given}")
     return Problem(where, "needs a value", accepted=describe_hint(hint), type_this=example)
 
 

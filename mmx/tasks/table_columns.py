@@ -10,13 +10,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 from mmx.errors import closest
 from mmx.modalities import Column
 from mmx.tasks.table_inputs import ONE_COLUMN
 
 NameOrNames = str | list[str]
-ColumnsOption = dict[str, NameOrNames | dict[str, NameOrNames]]
+ColumnsOption = Annotated[
+    dict[str, NameOrNames | dict[str, NameOrNames]],
+    Field(examples=["{image: photo, text: title}"]),
+]
 """Modality, or modality and name (``image.front``), to columns; or modality to names to columns."""
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 

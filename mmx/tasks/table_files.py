@@ -8,7 +8,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from mmx.errors import DataError, closest
 from mmx.modalities.suffixes import is_hidden
@@ -17,7 +19,9 @@ from mmx.tasks.advice import type_task_option
 from mmx.tasks.open_table import BINARY_SUFFIXES, TABLE_SUFFIXES, find_suffix
 from mmx.tasks.split_names import SPLITS, count_synonyms, find_split
 
-PathOption = str | list[str] | dict[str, str | list[str]]
+PathOption = Annotated[
+    str | list[str] | dict[str, str | list[str]], Field(examples=["products.csv"])
+]
 
 SIDECARS = re.compile(r"(dataset_infos?|dataset_dict|state|readme|licen[cs]e)\.(json|txt)", re.I)
 """Files in a folder of shards that describe it."""

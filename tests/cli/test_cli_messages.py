@@ -241,7 +241,7 @@ SEVERAL: dict[str, list[Refusal]] = {
         Refusal(
             "target.path",
             accepted="text or a list of texts or a mapping {key: value}",
-            type_this="target.path=<text>",
+            type_this="target.path=products.csv",
         ),
         Refusal(
             "target.label", accepted="text or a list of texts", type_this="target.label=<text>"
@@ -249,7 +249,7 @@ SEVERAL: dict[str, list[Refusal]] = {
         Refusal(
             "target.columns",
             accepted="a mapping {key: value}",
-            type_this="'target.columns={key: value}'",
+            type_this="'target.columns={image: photo, text: title}'",
         ),
     ],
     "seed=1.5 optimizer.lr=-1 fusion=contat trainer.epoch=1": [
@@ -272,7 +272,7 @@ SEVERAL: dict[str, list[Refusal]] = {
         Refusal(
             "target.columns",
             accepted="a mapping {key: value}",
-            type_this="'target.columns={key: value}'",
+            type_this="'target.columns={image: photo, text: title}'",
         ),
     ],
 }
@@ -326,13 +326,13 @@ encoder.image: `width` (=30) must be a multiple of 2 ** (depth - 1) = 8, since `
 3 problems in the config
 target.path: needs a value
   accepted: text or a list of texts or a mapping {key: value}
-  type:     target.path=<text>
+  type:     target.path=products.csv
 target.label: needs a value
   accepted: text or a list of texts
   type:     target.label=<text>
 target.columns: needs a value
   accepted: a mapping {key: value}
-  type:     'target.columns={key: value}'""",
+  type:     'target.columns={image: photo, text: title}'""",
     "source=digits,none transfer=feature,parameter": """\
 2 problems in the config
 source=digits,none: gives several values, and this is one run
