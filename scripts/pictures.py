@@ -338,9 +338,7 @@ def draw_serve(studio: Studio) -> None:
             if studio.browser.evaluate("!!document.querySelector('form')"):
                 break
             time.sleep(0.5)
-        picture = studio.work / "five.png"
-        with Image.open(studio.work / "images" / "5.png") as small:
-            small.resize((128, 128), Image.Resampling.NEAREST).save(picture)
+        picture = studio.work / "images" / "5.png"
         root = studio.browser.ask("DOM.getDocument")["root"]["nodeId"]
         field = studio.browser.ask("DOM.querySelector", nodeId=root, selector="[type=file]")
         studio.browser.ask("DOM.setFileInputFiles", files=[str(picture)], nodeId=field["nodeId"])
