@@ -43,9 +43,16 @@ def _read_once(target: Any) -> Docs:
         said = parse(inspect.cleandoc(kind.__dict__.get("__doc__") or ""), DocstringStyle.GOOGLE)
         described = [*said.params, *_read_constructor(kind)]
         arguments |= {each.arg_name: _join(each.description or "") for each in described}
-    own = parse(inspect.cleandoc(target.__doc__ or ""), DocstringStyle.GOOGLE)
-    texts = [_drop_roles(each or "") for each in (own.short_description, own.long_description)]
-    return Docs(" ".join(texts[0].split()), texts[1], arguments)
+    whole = inspect.cleandoc(target.__doc__ or "")
+    own = parse(whole, DocstringStyle.GOOGLE)
+    body = _find_indent(whole) + (own.long_description or "")
+    return Docs(_join(own.short_description or ""), _drop_roles(body), arguments)
+
+
+def _find_indent(whole: str) -> str:
+    """Return the indent of the text below the first line: the parser drops that of a formula."""
+    below = whole.partition("\n\n")[2].lstrip("\n")
+    return below[: len(below) - len(below.lstrip(" "))]
 
 
 def _read_constructor(kind: Any) -> list[Any]:

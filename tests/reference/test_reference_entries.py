@@ -217,3 +217,18 @@ def test_sentences():
     assert first_sentence("Kumar et al. Then 2022 came. More.") == "Kumar et al. Then 2022 came."
     assert first_sentence("") == ""
     assert split_paragraphs("a\nb\n\n    f = g\n    h\n\nc") == ["a b", "    f = g\n    h", "c"]
+
+
+class Formula:
+    """Adds.
+
+        a = x + 1
+        b = a + 1
+
+    Use it to add.
+    """
+
+
+def test_a_formula_below_the_first_line_keeps_its_lines():
+    body = read_docs(Formula).body
+    assert split_paragraphs(body) == ["    a = x + 1\n    b = a + 1", "Use it to add."]
