@@ -115,8 +115,13 @@ class IndexCache:
             self._change(f"DELETE FROM {what} WHERE run = ?", gone)
 
     def _open(self) -> None:
-        self._connection = sqlite3.connect(self._path, timeout=WAIT_SECONDS)
-        self._prepare(self._connection)
+        connection = sqlite3.connect(self._path, timeout=WAIT_SECONDS)
+        try:
+            self._prepare(connection)
+        except sqlite3.Error:
+            connection.close()
+            raise
+        self._connection = connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """Make the tables, or make them anew where they are of another format."""

@@ -289,9 +289,29 @@ def test_kept_entries_that_are_not_of_these_files_are_not_shown(tmp_path: Path, 
     for _ in range(2):
         assert read_index(root) == [EXPECTED]
     assert not (tmp_path / "outside").exists()
-    assert index_cache.IndexCache(root).__enter__().read("entry").keys() == (
-        set() if kind in ("a folder", "a link") else {"runs/2_a", "index.jsonl"}
-    )
+    with index_cache.IndexCache(root) as cache:
+        assert cache.read("entry").keys() == (
+            set() if kind in ("a folder", "a link") else {"runs/2_a", "index.jsonl"}
+        )
+
+
+def test_a_damaged_file_is_closed_before_it_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, connect = [], sqlite3.connect
+
+    def open_and_note(*given: Any, **options: Any) -> sqlite3.Connection:
+        opened.append(connect(*given, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", open_and_note)
+    (tmp_path / index_cache.FILE).write_bytes(b"no database" * 1000)
+    with index_cache.IndexCache(tmp_path):
+        pass
+    assert len(opened) == 2
+    for connection in opened:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed database"):
+            connection.execute("SELECT 1")
 
 
 def test_a_finished_run_is_kept_with_its_facts(tmp_path: Path) -> None:
