@@ -58,7 +58,7 @@ def read_run(text: str) -> Path:
     """Return the directory of a run that is typed as a path, or as ``mmx list`` shows it."""
     from mmx.runs.directory import find_listed  # slow to import, and few words need it
 
-    return Path(text) if unusable_path(text) else find_listed(Path(text))
+    return find_listed(_read_path(text))
 
 
 def _read_path(text: str) -> Path:
