@@ -11,10 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from mmx.evaluation.metrics import FloatArray, IntArray, decide
-from mmx.metrics import Answers
-from mmx.metrics.base import count_hits
-from mmx.metrics.f1 import F1
+from mmx.evaluation.metrics import FloatArray, IntArray, decide, measure_f1
 from mmx.tasks import Target
 
 
@@ -41,23 +38,27 @@ def report_classes(outputs: Tensor, values: Tensor, target: Target) -> dict[str,
     if target.kind == "regression":
         raise ValueError("a report on classes needs classes or labels, not regression")
     decided, truth = decide(outputs, target).numpy(), values.numpy().astype(np.int64)
-    answers = Answers(target.kind, truth, np.empty(truth.shape), decided, target.classes)
     count = target.outputs
     if target.kind == "classes":
         pairs = np.bincount(truth * count + decided, minlength=count**2)
-        confusion: IntArray = pairs.reshape(count, count)  # (C, C)
+        confusion = pairs.reshape(count, count)  # (C, C)
         right, support, named = np.diag(confusion), confusion.sum(1), confusion.sum(0)
-        balanced = _mean(_divide(right, support))
+        balanced, f1_macro = _mean(_divide(right, support)), measure_f1(truth, decided)
     else:
-        right, support, named = count_hits(answers)
-        neither = len(truth) - support - named + right
-        cells = np.stack([neither, named - right, support - right, right], axis=1)
-        confusion = cells.reshape(count, 2, 2)  # no and yes, true and given
+        from sklearn import metrics as sk  # slow to import
+
+        confusion = sk.multilabel_confusion_matrix(truth, decided, labels=np.arange(count))
+        right, support, named = (
+            confusion[:, 1, 1],
+            confusion[:, 1].sum(1),
+            confusion[:, :, 1].sum(1),
+        )
         balanced = _mean([_mean(_recalls(table)) for table in confusion])
+        f1_macro = float(sk.f1_score(truth, decided, average="macro", zero_division=0))
     recall, precision = _divide(right, support), _divide(right, named)
     return {
         "balanced_accuracy": balanced,
-        "f1_macro": F1().measure(answers),
+        "f1_macro": f1_macro,
         "classes": {
             name: {
                 "recall": _drop_nan(recall[index]),

@@ -21,6 +21,12 @@ class Accuracy(MeanMetric):
     span: ClassVar[float] = 1.0
     counts_rows: ClassVar[bool] = True
 
+    def measure(self, answers: Answers) -> float:
+        """Return its value."""
+        from sklearn.metrics import accuracy_score  # slow to import
+
+        return float(accuracy_score(answers.truth, answers.decided))
+
     def of_rows(self, answers: Answers) -> Floats:
         """Return ``(N,)``: 1 where a row is answered right."""
         right = (answers.decided == answers.truth).reshape(len(answers.truth), -1).all(1)

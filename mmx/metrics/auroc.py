@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmx.metrics.base import Floats, Integers
-from mmx.metrics.ranked import RankedMetric, count_above, sum_by_score
+from mmx.metrics.base import Answers, Floats
+from mmx.metrics.ranked import RankedMetric, read_columns, sum_by_score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,15 +21,14 @@ class Auroc(RankedMetric):
     Reference: Hanley and McNeil 1982, The meaning and use of the area under a ROC curve.
     """
 
-    def measure_column(self, scores: Floats, labels: Integers) -> float:
-        """Return the value of one class; see :class:`RankedMetric`."""
-        hits, misses = count_above(scores, labels)
-        if len(hits) > 2:  # points on a line between their neighbours add nothing to the area
-            corners = np.logical_or(np.diff(misses, 2), np.diff(hits, 2))
-            kept = np.flatnonzero(np.r_[True, corners, True])
-            hits, misses = hits[kept], misses[kept]
-        found, false = np.r_[0.0, hits] / hits[-1], np.r_[0.0, misses] / misses[-1]
-        return float((np.diff(false) * (found[1:] + found[:-1]) / 2.0).sum())
+    def measure(self, answers: Answers) -> float:
+        """Return its value."""
+        from sklearn.metrics import roc_auc_score  # slow to import
+
+        scores, labels = read_columns(answers)
+        if scores.shape[1] == 1:
+            return float(roc_auc_score(labels[:, 0], scores[:, 0]))
+        return float(roc_auc_score(labels, scores, average=self.average))
 
     def of_column(self, scores: Floats, labels: Floats, weights: Floats) -> Floats:
         """Return the ``(R,)`` values of one class; see :class:`RankedMetric`."""

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from mmx.metrics.base import Floats, Integers
-from mmx.metrics.ranked import RankedMetric, count_above, sum_by_score
+from mmx.metrics.base import Answers, Floats
+from mmx.metrics.ranked import RankedMetric, read_columns, sum_by_score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +22,14 @@ class AveragePrecision(RankedMetric):
 
     needs_others: ClassVar[bool] = False
 
-    def measure_column(self, scores: Floats, labels: Integers) -> float:
-        """Return the value of one class; see :class:`RankedMetric`."""
-        hits, misses = count_above(scores, labels)
-        precision, recall = hits / (hits + misses), hits / hits[-1]
-        steps = np.diff(np.r_[recall[::-1], 0.0]) * precision[::-1]
-        return max(0.0, float(-steps.sum()))
+    def measure(self, answers: Answers) -> float:
+        """Return its value."""
+        from sklearn.metrics import average_precision_score  # slow to import
+
+        scores, labels = read_columns(answers)
+        if scores.shape[1] == 1:
+            return float(average_precision_score(labels[:, 0], scores[:, 0]))
+        return float(average_precision_score(labels, scores, average=self.average))
 
     def of_column(self, scores: Floats, labels: Floats, weights: Floats) -> Floats:
         """Return the ``(R,)`` values of one class; see :class:`RankedMetric`."""

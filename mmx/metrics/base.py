@@ -269,23 +269,6 @@ class MeanMetric(SumMetric):
         return found
 
 
-def count_pairs(answers: Answers) -> Integers:
-    """Return ``(C, C)``: how many rows of each true class (down) have each answer (across)."""
-    count = len(answers.classes)
-    pairs = np.bincount(answers.truth * count + answers.decided, minlength=count**2)
-    return pairs.reshape(count, count)
-
-
-def count_hits(answers: Answers) -> tuple[Integers, Integers, Integers]:
-    """Return ``(C,)`` hits of each class or label, its rows, and the rows that are given it."""
-    truth, decided = answers.truth, answers.decided
-    if answers.kind == "multilabel":
-        return (truth * decided).sum(axis=0), truth.sum(axis=0), decided.sum(axis=0)
-    each = truth[truth == decided], truth, decided
-    hits, true, given = (np.bincount(rows, minlength=len(answers.classes)) for rows in each)
-    return hits, true, given
-
-
 def name_absent(answers: Answers, *, needs_others: bool = True) -> str:
     """Return which class has no row, or no other row; empty where every class has both.
 

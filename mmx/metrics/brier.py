@@ -25,8 +25,10 @@ class Brier(MeanMetric):
 
     def measure(self, answers: Answers) -> float:
         """Return its value."""
-        errors = (answers.labels - answers.scores) ** 2
-        found = float(errors.mean(axis=0).mean())
+        from sklearn.metrics import mean_squared_error  # slow to import
+
+        # scikit-learn's own function has several classes from version 1.7 on alone.
+        found = float(mean_squared_error(answers.labels, answers.scores))
         several = answers.kind == "classes" and len(answers.classes) > 2
         return found * len(answers.classes) if several else found
 

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from mmx.metrics.base import Answers, Floats, SumMetric, count_pairs, name_only_class
+from mmx.metrics.base import Answers, Floats, SumMetric, name_only_class
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +39,13 @@ class CohenKappa(SumMetric):
 
     def measure(self, answers: Answers) -> float:
         """Return its value."""
-        confusion = count_pairs(answers).astype(np.float64)
-        decided, true = confusion.sum(axis=0), confusion.sum(axis=1)
-        expected = np.outer(decided, true) / decided.sum()
-        table = self._disagreement(len(answers.classes))
-        return float(1 - (table * confusion).sum() / (table * expected).sum())
+        from sklearn.metrics import cohen_kappa_score  # slow to import
+
+        labels = np.arange(len(answers.classes))
+        weights = None if self.weights == "none" else self.weights
+        return float(
+            cohen_kappa_score(answers.truth, answers.decided, labels=labels, weights=weights)
+        )
 
     def keep(self, answers: Answers) -> Floats:
         """Return ``(N, 1 + 2 C)``: how much it disagrees, the decided and the true class."""

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from mmx.metrics.base import LABELLED, Answers, Floats, SumMetric, count_hits
+from mmx.metrics.base import LABELLED, Answers, Floats, SumMetric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,17 +34,11 @@ class F1(SumMetric):
 
     def measure(self, answers: Answers) -> float:
         """Return its value."""
-        hits, true, decided = count_hits(answers)
-        if answers.kind == "classes":
-            there = true + decided > 0
-            hits, true, decided = hits[there], true[there], decided[there]
-        counts, weights = true + decided, true if self.average == "weighted" else None
-        if self.average == "micro":
-            hits, counts = hits.sum(keepdims=True), counts.sum(keepdims=True)
-        each = np.divide(2.0 * hits, counts, out=np.zeros(len(hits)), where=counts > 0)
-        if weights is not None and not weights.any():
-            return 0.0
-        return float(np.average(each, weights=weights))
+        from sklearn.metrics import f1_score  # slow to import
+
+        return float(
+            f1_score(answers.truth, answers.decided, average=self.average, zero_division=0)
+        )
 
     def keep(self, answers: Answers) -> Floats:
         """Return ``(N, 2 C)``: hits, and predicted + true; ``weighted`` keeps true as well.

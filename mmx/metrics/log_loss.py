@@ -9,8 +9,6 @@ import numpy as np
 
 from mmx.metrics.base import LABELLED, Answers, Floats, MeanMetric
 
-LEAST = float(np.finfo(np.float64).eps)
-
 
 @dataclass(frozen=True, kw_only=True)
 class LogLoss(MeanMetric):
@@ -26,16 +24,17 @@ class LogLoss(MeanMetric):
 
     def measure(self, answers: Answers) -> float:
         """Return its value."""
-        truth, chances = answers.truth, answers.scores
-        if answers.kind == "multilabel":
-            yes = chances.ravel()
-            truth, chances = truth.ravel(), np.stack([1 - yes, yes], axis=1)
-        logs = np.log(np.clip(chances, LEAST, 1 - LEAST))
-        return float(-logs[np.arange(len(truth)), truth].mean())
+        from sklearn.metrics import log_loss  # slow to import
+
+        if answers.kind == "classes":
+            labels = np.arange(len(answers.classes))
+            return float(log_loss(answers.truth, answers.scores, labels=labels))
+        return float(log_loss(answers.truth.ravel(), answers.scores.ravel(), labels=[0, 1]))
 
     def of_rows(self, answers: Answers) -> Floats:
         """Return ``(N,)``: the loss of each row."""
-        chances, labels = np.clip(answers.scores, LEAST, 1 - LEAST), answers.labels
+        least = np.finfo(np.float64).eps
+        chances, labels = np.clip(answers.scores, least, 1 - least), answers.labels
         losses: Floats
         if answers.kind == "classes":
             chances = chances / chances.sum(1, keepdims=True)

@@ -20,6 +20,12 @@ class Mae(MeanMetric):
     kinds: ClassVar[frozenset[str]] = frozenset({"regression"})
     lower_is_better: ClassVar[bool] = True
 
+    def measure(self, answers: Answers) -> float:
+        """Return its value."""
+        from sklearn.metrics import mean_absolute_error  # slow to import
+
+        return float(mean_absolute_error(answers.truth, answers.scores))
+
     def of_rows(self, answers: Answers) -> Floats:
         """Return ``(N,)``: the error of each row."""
         found: Floats = np.abs(answers.scores - answers.truth)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from mmx.metrics.base import Answers, Floats, SumMetric, count_pairs, name_only_class
+from mmx.metrics.base import Answers, Floats, SumMetric, name_only_class
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +31,9 @@ class Mcc(SumMetric):
 
     def measure(self, answers: Answers) -> float:
         """Return its value."""
-        confusion = count_pairs(answers)
-        true, decided = confusion.sum(axis=1, dtype=np.float64), confusion.sum(axis=0)
-        right, rows = np.trace(confusion), true.sum()
-        both = right * rows - true @ decided
-        scale = (rows**2 - decided @ decided) * (rows**2 - true @ true)
-        return float(both / np.sqrt(scale)) if scale else 0.0
+        from sklearn.metrics import matthews_corrcoef  # slow to import
+
+        return float(matthews_corrcoef(answers.truth, answers.decided))
 
     def keep(self, answers: Answers) -> Floats:
         """Return ``(N, 1 + 2 C)``: whether it is right, the decided and the true class."""

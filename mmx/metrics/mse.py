@@ -18,6 +18,12 @@ class Mse(MeanMetric):
     kinds: ClassVar[frozenset[str]] = frozenset({"regression"})
     lower_is_better: ClassVar[bool] = True
 
+    def measure(self, answers: Answers) -> float:
+        """Return its value."""
+        from sklearn.metrics import mean_squared_error  # slow to import
+
+        return float(mean_squared_error(answers.truth, answers.scores))
+
     def of_rows(self, answers: Answers) -> Floats:
         """Return ``(N,)``: the error of each row."""
         found: Floats = (answers.scores - answers.truth) ** 2

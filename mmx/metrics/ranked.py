@@ -50,25 +50,6 @@ class RankedMetric(Metric):
         """Its name, with the average if it is not macro."""
         return super().name if self.average == "macro" else f"{super().name}_{self.average}"
 
-    def measure(self, answers: Answers) -> float:
-        """Return its value."""
-        scores, labels = read_columns(answers)
-        if self.average == "micro":
-            scores, labels = scores.reshape(-1, 1), labels.reshape(-1, 1)
-        columns = zip(scores.T, labels.T, strict=True)
-        each = np.array([self.measure_column(*column) for column in columns])
-        weights = labels.sum(axis=0) if self.average == "weighted" and len(each) > 1 else None
-        return float(np.average(each, weights=weights))
-
-    @abstractmethod
-    def measure_column(self, scores: Floats, labels: Integers) -> float:
-        """Return the value of one class or label.
-
-        Args:
-            scores: ``(N,)``.
-            labels: ``(N,)`` 0 and 1.
-        """
-
     def keep(self, answers: Answers) -> Floats:
         """Return ``(N, 2 M)``: scores, and 1 where the row has the class or label."""
         scores, labels = read_columns(answers)
@@ -123,14 +104,6 @@ def read_columns(answers: Answers) -> tuple[Floats, Integers]:
     """Return ``(N, M)`` scores and labels; of two classes the second alone."""
     first = 1 if answers.kind == "classes" and len(answers.classes) == 2 else 0
     return answers.scores[:, first:], answers.labels[:, first:]
-
-
-def count_above(scores: Floats, labels: Integers) -> tuple[Floats, Floats]:
-    """Return ``(G,)`` rows of a class, and others, with a score or a higher one, from the top."""
-    order = np.argsort(-scores, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
-    hits = np.cumsum(labels[order], dtype=np.float64)[last]
-    return hits, 1 + last - hits
 
 
 def in_parts(

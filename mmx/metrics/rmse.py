@@ -22,7 +22,9 @@ class Rmse(SumMetric):
 
     def measure(self, answers: Answers) -> float:
         """Return its value."""
-        return float(np.sqrt(((answers.truth - answers.scores) ** 2).mean()))
+        from sklearn.metrics import root_mean_squared_error  # slow to import
+
+        return float(root_mean_squared_error(answers.truth, answers.scores))
 
     def keep(self, answers: Answers) -> Floats:
         """Return ``(N, 1)``: the error of each row."""

@@ -38,6 +38,15 @@ class TopK(MeanMetric):
             return f"the {self.k} most probable of {len(answers.classes)} classes are always right"
         return super().explain_undefined(answers)
 
+    def measure(self, answers: Answers) -> float:
+        """Return its value."""
+        from sklearn.metrics import accuracy_score, top_k_accuracy_score  # slow to import
+
+        if len(answers.classes) == 2:
+            return float(accuracy_score(answers.truth, answers.decided))
+        labels = np.arange(len(answers.classes))
+        return float(top_k_accuracy_score(answers.truth, answers.scores, k=self.k, labels=labels))
+
     def of_rows(self, answers: Answers) -> Floats:
         """Return ``(N,)``: 1 where the true class is among the first k."""
         if len(answers.classes) == 2:
