@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from mmx.cli import main
 from mmx.errors import ConfigError, Problem
+from mmx.experiment import opened_tasks
 from mmx.tasks import Task
 
 
@@ -27,13 +29,16 @@ def mmx(
 ) -> Iterator[Callable[..., Said]]:
     """Run ``mmx`` in an empty folder, where opening data is an error."""
 
-    def opened(task: Task) -> None:
+    def opened(task: Task, *_: object) -> None:
         raise AssertionError(f"{task.name} was opened")
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MMX_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.delenv("MMX_ALLOW", raising=False)
     monkeypatch.setattr(Task, "load", opened)
+    monkeypatch.setattr(Task, "divide", opened)  # of rows that several seeds share
+    monkeypatch.setattr(opened_tasks, "_OPENED", OrderedDict())
+    monkeypatch.setattr(opened_tasks, "_READ", OrderedDict())
 
     def run(*words: str) -> Said:
         before = sorted(tmp_path.rglob("*"))

@@ -62,7 +62,8 @@ def line(tables: dict[str, Path], overrides: Overrides, pair: Path) -> Callable[
             if not each.startswith(("source=", "encoder.image"))
         ]
         image = ["encoder/image=open_clip", f"encoder.image.model={pair}"]
-        return [f"source={source}", *plain, *image, "control=zero_shot", *more]
+        exact = ["control=zero_shot", "precision=fp32"]  # auto is bf16 where a CPU has it
+        return [f"source={source}", *plain, *image, *exact, *more]
 
     return make
 
