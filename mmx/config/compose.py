@@ -34,6 +34,7 @@ from mmx.config.owner import refuse_owners_keys
 from mmx.config.sources import ROOT, UserConfigs, register
 from mmx.config.sweep_values import refuse_missing_values, refuse_too_many_values
 from mmx.errors import ConfigError, MmxError, Problem
+from mmx.quoting import quote_for_shell
 
 LENGTH = 20_000
 """Characters of one override, at most."""
@@ -57,6 +58,8 @@ def composer(extra: Sequence[Path] = ()) -> Iterator[None]:
 
 def parse(overrides: Sequence[str]) -> list[Override]:
     """Parse overrides by Hydra's grammar; raise ConfigError with those that cannot be read."""
+    if (divided := _find_divided(overrides)) is not None:
+        raise ConfigError([divided])
     parser = OverridesParser.create(GlobalHydra.instance().config_loader())
     parsed: list[Override] = []
     problems: list[Problem] = []
@@ -72,6 +75,25 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     if problems:
         raise ConfigError(problems)
     return parsed
+
+
+def _find_divided(texts: Sequence[str]) -> Problem | None:
+    """Return the problem of a value in brackets that the shell has divided at its spaces."""
+    for number, text in enumerate(texts):
+        whole = text
+        for more in texts[number + 1 :] if "=" in text else ():
+            if not _is_open(whole):
+                break
+            whole = f"{whole} {more}"
+        if whole != text and not _is_open(whole):
+            reason = "the shell has divided it at its spaces, since it is not in quotes"
+            return Problem(whole, reason, type_this=quote_for_shell(whole))
+    return None
+
+
+def _is_open(text: str) -> bool:
+    """Return whether a text opens more brackets than it closes."""
+    return any(text.count(one) > text.count(other) for one, other in ("{}", "[]"))
 
 
 def _is_readable(text: str) -> bool:

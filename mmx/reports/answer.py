@@ -142,9 +142,19 @@ def format_gains(summary: Summary) -> list[str]:
                 f"  {format_control(name, summary.control[name])}: {gain.value:+.3f} "
                 f"({low:+.3f} … {high:+.3f}): {gain.verdict}"
             )
-    if summary.faster is not None and not _at_chance(summary, summary.faster):
-        lines.append(format_faster(summary.faster))
+    if summary.faster is not None:
+        untrained = _at_chance(summary, summary.faster)
+        lines.append((format_untrained if untrained else format_faster)(summary.faster))
     return lines
+
+
+def format_untrained(faster: CaughtUp) -> str:
+    """Return what a gain over a control means that has learned nothing."""
+    return (
+        f"the {faster.control} control is no better than chance after "
+        f"{_steps(faster.control_steps)}: the gain is that of so short a training; a larger "
+        "trainer.epochs trains both longer"
+    )
 
 
 def _at_chance(summary: Summary, faster: CaughtUp) -> bool:

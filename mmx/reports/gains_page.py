@@ -26,7 +26,7 @@ ONE_SEED = (
 SEEDS = (
     "Intervals are over seeds and test samples. Seeds are few, so what they show of their spread "
     "is weighed over all groups of the table: the more alike it is, the more they share "
-    "(Student's t; docs/concepts/intervals.md says how often such intervals hold)."
+    "(Student's t; the documentation says under Intervals how often such intervals hold)."
 )
 DECIDING = (
     "Would decide: about how many seeds in each group would make its interval exclude 0, if the "
@@ -39,8 +39,8 @@ AT_CHANCE = (
 FOLDS = (
     "Intervals over folds: Student's t, with the variance of the mean corrected for the training "
     "rows that folds share (Nadeau and Bengio 2003: 1 / n + 1 / (k - 1) times the variance between "
-    "the n folds of partitions into k; docs/concepts/intervals.md says how often such intervals "
-    "hold). "
+    "the n folds of partitions into k; the documentation says under Intervals how often such "
+    "intervals hold). "
     "Seeds of one fold count as one value, their mean."
 )
 FEWER_FOLDS = (
@@ -55,7 +55,8 @@ TO_BEST = "to the control's best"
 FASTER = (
     "To the control's best: in how many {unit}s the target reached the best validation metric of "
     "its control, and after how many steps and seconds of training, target / control: medians "
-    "over {unit}s (– where the median {unit} never got there), the source's training not counted."
+    "over {unit}s (– where the median {unit} never got there, empty where a control is no better "
+    "than chance, and its gain is that of a short training), the source's training not counted."
 )
 
 

@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mmx.evaluation.gain_intervals import Differences
+from mmx.printable import shorten
 from mmx.reports.group_line import GroupLine
 from mmx.reports.run_groups import RunGroup, find_confounded, find_mixed
 
 MOST = 6
 """Settings, and values of one, that a note names."""
+MOST_CHARACTERS = 60
+"""Of a value: that of a whole option is a mapping of all its keys."""
 
 
 def note_few(lines: Sequence[GroupLine], differences: Mapping[int, Differences]) -> list[str]:
@@ -83,4 +86,4 @@ def _list_settings(found: Mapping[str, Sequence[str]]) -> str:
 
 def _list_values(values: Sequence[str]) -> str:
     more = ", …" if len(values) > MOST else ""
-    return ", ".join(each or "none" for each in values[:MOST]) + more
+    return ", ".join(shorten(each, MOST_CHARACTERS) or "none" for each in values[:MOST]) + more

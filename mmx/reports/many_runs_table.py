@@ -75,14 +75,22 @@ def _describe_target(found: ManyRuns, target: str) -> list[str]:
         return [answer]
     paired = [line.paired for line in own if line.paired is not None]
     if not paired:
-        return [answer, "  no other group was tested on the same rows"]
+        return [answer, "  no other group can be paired with it row by row"]
     clear = sum(_excludes_zero(each.interval) for each in paired)
     return [
         answer,
-        f"  {clear} of {len(paired)} other groups differ clearly from it on the same "
+        f"  {_count_clear(clear, len(paired), len(own) - 1)} clearly from it on the same "
         f"test rows ({100 * found.level:.4g} % intervals, which all hold together in "
         "95 % of cases)",
     ]
+
+
+def _count_clear(clear: int, paired: int, others: int) -> str:
+    """Return how many groups differ, of those that can be paired, and of all."""
+    if paired == others:
+        return f"{clear} of {others} other {'group differs' if others == 1 else 'groups differ'}"
+    verb = "differs" if paired == 1 else "differ"
+    return f"{clear} of the {paired} that can be paired, of {others} other groups, {verb}"
 
 
 def _describe_ranks(found: ManyRuns) -> list[str]:

@@ -114,7 +114,7 @@ def _explain_mismatch(
     if len(old.rows) != len(new.rows) or old.statistics.shape != new.statistics.shape:
         return f"one has {len(old.rows):,} test rows, the other {len(new.rows):,}"
     if not np.array_equal(old.rows, new.rows):
-        return "their test rows have other numbers"
+        return "they were tested on different rows of the data"
     theirs, ours = sample_scores.read_contents(before), sample_scores.read_contents(after)
     common = sorted(theirs.keys() & ours.keys())
     other = [key for key in common if theirs[key] != ours[key]]

@@ -220,7 +220,7 @@ def print_comparison(
     if not found.drifted:
         line(f"identical: all {found.identical} numbers, bit for bit")
         return found
-    line(f"drifted: {len(found.drifted)} numbers; {found.identical} identical")
+    line(f"{len(found.drifted)} numbers differ, {found.identical} identical")
     keys = sorted(found.drifted, key=_place)
     for key in keys[:most]:
         old, new = found.drifted[key]

@@ -48,7 +48,7 @@ def test_causes_first_then_gain_and_test_metrics_and_no_more_than_fit(tmp_path, 
     assert lines[:7] == [
         "what differs around the numbers:",
         "  trainer.epochs: 1 -> 2",
-        "drifted: 24 numbers; 1 identical",
+        "24 numbers differ, 1 identical",
         "  gain.value: 0.233333 -> 0.4  (+0.167)",
         "  gain.interval: [0, 0.333333] -> [0, 0.5]",
         "  target.metrics.test.accuracy: 0.333333 -> 0.5  (+0.167)",

@@ -87,7 +87,7 @@ def test_four_rows_to_none_are_no_clear_difference(
 @pytest.mark.parametrize(
     ("rows", "contents", "why"),
     [
-        (np.arange(ROWS) + 1, SAME, "their test rows have other numbers"),
+        (np.arange(ROWS) + 1, SAME, "they were tested on different rows of the data"),
         (np.arange(ROWS), {**SAME, "labels": "c"}, "their test rows differ in labels"),
         (np.arange(ROWS), {**SAME, "tabular": "c"}, "their test rows differ in tabular"),
         (np.arange(ROWS), {}, "their data differs, and it is not known whether the test rows do"),

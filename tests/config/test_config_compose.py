@@ -14,6 +14,7 @@ from composing import Composed, compose_by_choices, compose_whole
 from omegaconf import DictConfig, OmegaConf
 
 from mmx.config import compose, override_problems
+from mmx.errors import ConfigError
 from mmx.verbs.preflight import preflight
 from mmx.verbs.train_line import parse_line
 
@@ -109,3 +110,26 @@ def test_a_line_with_a_mistake_is_composed_as_a_whole(line: str, tmp_path: Path)
     with compose.composer(), pytest.raises(Exception, match=r"\w"):
         compose_by_choices(line.split(), Composed(tmp_path, choose))
     assert chosen[-1] == line.split()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["target.columns={image:", "a,", "text:", "[b,", "c]}"],
+        ["+extra=[1,", "2]"],
+    ],
+)
+def test_a_value_that_the_shell_has_divided_is_joined_again(words):
+    whole = " ".join(words)
+    with compose.composer(), pytest.raises(ConfigError) as caught:
+        compose.parse(["seed=1", *words, "fusion=gmu"])
+    (problem,) = caught.value.problems
+    assert (problem.given, problem.type_this) == (whole, f"'{whole}'")
+    with compose.composer():
+        assert len(compose.parse(["seed=1", whole, "fusion=gmu"])) == 3
+
+
+def test_a_bracket_that_nothing_closes_is_not_taken_for_a_divided_value():
+    with compose.composer(), pytest.raises(ConfigError) as caught:
+        compose.parse(["target.columns={image:", "fusion=gmu"])
+    assert [each.given for each in caught.value.problems] == ["target.columns={image:"]

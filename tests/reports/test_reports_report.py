@@ -384,6 +384,11 @@ def test_catching_up_with_a_control_at_chance_is_not_told(
         content["target"]["chance"] = {"accuracy": least, "samples": 200}
     lines = format_gains(Summary.from_json(content))
     assert any(line.startswith("faster: ") for line in lines) is faster
+    untrained = (
+        "the scratch control is no better than chance after 9 steps: the gain is that of so short "
+        "a training; a larger trainer.epochs trains both longer"
+    )
+    assert (untrained in lines) is not faster
     run = make(tmp_path, content)
     report.write_report(run)
     page = HtmlPage.read(run.path / "report.html")
