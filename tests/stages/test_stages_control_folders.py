@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -10,6 +12,7 @@ import mmx.controls
 from mmx.controls import CONTROLS, Control, find_control
 from mmx.evaluation.verdict import Gain
 from mmx.stages.pipeline.controls import TRAINERS
+from mmx.stages.pipeline.controls.base import TrainedControl
 
 
 def test_each_control_has_its_needs_and_its_trainer() -> None:
@@ -52,3 +55,13 @@ def test_only_below_a_control_without_source_a_transfer_is_negative(
     control: str, verdict: str
 ) -> None:
     assert Gain("accuracy", -0.1, (-0.2, -0.05), control).verdict == verdict
+
+
+def test_an_alarm_of_a_control_is_told_with_the_run() -> None:
+    fitted = SimpleNamespace(val={"loss": 1.0}, seconds=2.0, history=None, collapsed={"image": 3})
+    trained: Any = SimpleNamespace(fitted=fitted, criterion=None)
+    context: Any = None
+    (note,) = TrainedControl.of("scratch", context, trained).notes
+    assert note.startswith("control scratch: ALARM: image collapsed in epoch 3: ")
+    fitted.collapsed = {}
+    assert TrainedControl.of("scratch", context, trained).notes == ()

@@ -88,7 +88,7 @@ def _run_phases(
     prepared.model.calibration = None  # also of a result that could not be read
     for phase in (fit_mapping, fit_missing, fit_joint, *asked, settle, calibrate):
         notes += phase(state)
-    notes += _describe_collapses(state.result)
+    notes += describe_collapses(state.result)
     return Trained(
         prepared.model,
         prepared.criterion,
@@ -120,7 +120,7 @@ def _announce(context: Context, about: Stage, start: Start) -> None:
         context.note(stage, text)
 
 
-def _describe_collapses(fitted: FitResult) -> tuple[str, ...]:
+def describe_collapses(fitted: FitResult) -> tuple[str, ...]:
     """Return an alarm for each modality that has collapsed."""
     return tuple(
         f"ALARM: {name} collapsed in epoch {epoch}: its encoder's gradient and the accuracy of a "

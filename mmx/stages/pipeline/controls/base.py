@@ -23,7 +23,7 @@ from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Opened, Specs, Trained
 from mmx.stages.core.opened_data import open_task
 from mmx.stages.core.stage import GivenSource, Stage
-from mmx.stages.pipeline.train import train_stage
+from mmx.stages.pipeline.train import describe_collapses, train_stage
 from mmx.training.data import Rows
 from mmx.training.recipe import Epoch
 from mmx.transfer import Source
@@ -60,10 +60,16 @@ class TrainedControl:
 
     @classmethod
     def of(cls, name: str, context: Context, trained: Trained) -> TrainedControl:
-        """Return a control that answers every row with a trained model."""
-        fitted = trained.fitted
-        answers = partial(predict_rows, context, trained)
-        return cls(name, answers, trained.criterion, fitted.val, fitted.seconds, fitted.history)
+        """Return a control that answers every row with a trained model, with its alarms."""
+        return cls(
+            name,
+            partial(predict_rows, context, trained),
+            trained.criterion,
+            trained.fitted.val,
+            trained.fitted.seconds,
+            trained.fitted.history,
+            notes=tuple(f"control {name}: {note}" for note in describe_collapses(trained.fitted)),
+        )
 
     @property
     def is_trained(self) -> bool:

@@ -55,7 +55,8 @@ class LinearProbeTrainer(ControlTrainer):
         trained = train_stage(_plain(self.context), stage)
         notes = tuple(f"control {self.name}: {note}" for note in trained.report.notes)
         notes += (SAME,) if _is_linear_probe(self.context.experiment) else ()
-        return replace(TrainedControl.of(self.name, self.context, trained), notes=notes)
+        found = TrainedControl.of(self.name, self.context, trained)
+        return replace(found, notes=(*found.notes, *notes))
 
 
 def _plain(context: Context) -> Context:

@@ -24,4 +24,4 @@ class ScratchTrainer(ControlTrainer):
         fresh = run.transfer.needs == "architecture" and run.regularizer is None
         # With the source's vocabularies and columns, the target would be read differently.
         same = fresh and bench.opened is bench.as_target
-        return replace(found, notes=(FRESH,)) if same else found
+        return replace(found, notes=(*found.notes, FRESH)) if same else found

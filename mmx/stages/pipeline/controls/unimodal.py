@@ -98,7 +98,7 @@ class UnimodalTrainer(ControlTrainer):
                 f"control {self.name}: {lacking['train']} of {len(opened.data.rows('train'))} "
                 f"training rows have no {name} and are left out"
             )
-            found = replace(found, notes=(note,))
+            found = replace(found, notes=(*found.notes, note))
         return found
 
 
