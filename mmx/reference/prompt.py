@@ -129,11 +129,18 @@ def _write_key(key: Key, *, indent: int, full: bool = False) -> Iterator[Line]:
     yield from _wrap(f"{key.path}{default}", indent=indent, style=NAME)
     if key.accepts:
         yield from _wrap(f"takes {key.accepts}", indent=indent + 4, style=QUIET)
-    if full and key.short and key.short != key.text:
-        yield from _wrap(key.short, indent=indent + 4)
-    yield from _wrap(key.text, indent=indent + 4)
+    for text in _drop_repeated(key.short, key.text) if full else [key.text]:
+        yield from _wrap(text, indent=indent + 4)
     for name, text in key.choices.items():
         yield from _wrap(f"{name}: {text}", indent=indent + 4, hanging=2)
+
+
+def _drop_repeated(short: str, text: str) -> list[str]:
+    """Return two texts, or the longer one where it begins with all that the other says."""
+    plain, other = (each.rstrip(".").lower() for each in (short, text))
+    if other.startswith(plain):
+        return [text]
+    return [short] if plain.startswith(other) else [short, text]
 
 
 def _write_table(rows: Mapping[str, str]) -> Iterator[Line]:

@@ -232,3 +232,10 @@ class Formula:
 def test_a_formula_below_the_first_line_keeps_its_lines():
     body = read_docs(Formula).body
     assert split_paragraphs(body) == ["    a = x + 1\n    b = a + 1", "Use it to add."]
+
+
+def test_a_key_is_explained_once_where_both_texts_say_the_same(reference):
+    said = say("trainer.epochs", reference)
+    assert [line for line in said if "passes over the training rows" in line.lower()] == [
+        "    passes over the training rows, for source and target alike"
+    ]
