@@ -39,6 +39,7 @@ def run(train: Callable[..., RunDirectory], table: Path) -> Path:
     columns = ", ".join(f"{name}: {COLUMNS[name]}" for name in INPUTS)
     given = ("target=table", f"target.path={table}", "target.label=label", "target.split=split")
     trainer = ("trainer.epochs=1", "trainer.batch_size=6", "trainer.workers=0", "control=none")
+    trainer += ("precision=fp32",)  # that of an export
     return train(*given, f"target.columns={{{columns}}}", *trainer, "source=none", *SMALL).path
 
 

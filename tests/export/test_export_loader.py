@@ -40,7 +40,7 @@ def run(
     tables: dict[str, Path],
 ) -> Path:
     more = ("target.tabular.categorical=[b]", "fusion=gated", "control=none")
-    more += ("calibration=temperature",)
+    more += ("calibration=temperature", "precision=fp32")  # that of an export
     return train(*overrides(None, tables["two"], ("image", "audio", "text", "tabular"), *more)).path
 
 

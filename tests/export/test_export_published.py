@@ -52,6 +52,7 @@ def run(
         f"encoder.video.model={save_videomae(models / 'video')}",
     )
     trainer = ("trainer.epochs=1", "trainer.batch_size=6", "trainer.workers=0", "control=none")
+    trainer += ("precision=fp32",)  # that of an export
     columns = f"target.columns={{{columns}}}"
     return train(*given, columns, *trainer, "source=none", "fusion=gated", *published).path
 
