@@ -20,6 +20,7 @@ from mmx.reports.answer import format_gains, format_search, format_title
 from mmx.runs.directory import RunDirectory
 from mmx.runs.search_record import read_search
 from mmx.runs.summary import Summary
+from mmx.training import precision
 
 pytestmark = pytest.mark.slow
 
@@ -40,6 +41,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def mmx(runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Mmx:
     """Return ``mmx(*words)`` -> exit code, stdout, stderr; it runs where the outputs are."""
     monkeypatch.chdir(runs.parent.parent)
+
+    # They were computed on a CPU without bf16, which precision=auto takes where there is some.
+    monkeypatch.setattr(precision, "bf16_is_fast", lambda device: False)
 
     def call(*words: str) -> tuple[int, str, str]:
         capsys.readouterr()

@@ -66,6 +66,7 @@ def say(
 
     def run(*words: str, verb: str = "train") -> tuple[int, str, str]:
         code._KNOWN.clear()
+        surroundings._list_versions.cache_clear()
         for name in ("own_parts", "own_help"):
             sys.modules.pop(name, None)
         flags = ["-m"] if verb == "train" else []
@@ -74,6 +75,7 @@ def say(
 
     yield run
     identify.forget_data()
+    surroundings._list_versions.cache_clear()
 
 
 def rows(out: str) -> list[dict[str, str]]:

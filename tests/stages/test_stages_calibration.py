@@ -37,7 +37,8 @@ def words(path: Path, label: str = "label", **options: str) -> list[str]:
     given = {"path": str(path), "name": path.stem, "label": label, "columns": "{tabular: [a, b]}"}
     given |= {"split": "split", **options}
     target = [f"target.{key}={value}" for key, value in given.items()]
-    return ["source=none", "target=table", *target, *SMALL, "control=[majority]"]
+    rest = ["control=[majority]", "precision=fp32"]  # as open_run computes
+    return ["source=none", "target=table", *target, *SMALL, *rest]
 
 
 def open_run(run: RunDirectory) -> tuple[torch.nn.Module, Data, Precision]:
