@@ -115,7 +115,8 @@ def test_its_report_can_be_written_again(name, runs, tmp_path):
             assert found == [[row[0], *row[4:]] for row in rows]
     summary = copy.read_summary()
     for text in (format_title(summary), *format_gains(summary), *format_search(summary)):
-        assert " ".join(text.split()) in before.text
+        newer = "control is no better than chance after" in text  # mmx did not say so then
+        assert newer or " ".join(text.split()) in before.text
         assert " ".join(text.split()) in after.text
     for note in summary.notes:
         assert note in after.text
