@@ -4,7 +4,7 @@
     python scripts/bench.py --fusions [--rounds 5] [--device auto] [--precision auto]
     python scripts/bench.py --all [NAME ...] [--rounds 5]
     python scripts/bench.py --multibench [--rounds 5] [--rows 512] [--epochs 0] [--train 8000]
-    python scripts/bench.py --threads [--rounds 5]
+    python scripts/bench.py --threads | --together [--rounds 5]
     python scripts/bench.py --heads [--rounds 5] [--device auto]
     python scripts/bench.py --features [--memory image|text] [--rows 512] [--rounds 5]
     python scripts/bench.py --table 1000000
@@ -25,6 +25,7 @@ concat; and what a step keeps for its backward pass (on CUDA: the peak of its me
 With --all: mmx's loop against a bare one for every encoder and fusion, see scripts/bench_all.py.
 
 With --threads: rates by CPU threads beside busy programs, see scripts/bench_threads.py.
+With --together: models of several seeds as one batch, see scripts/bench_together.py.
 With --multibench: pictures with sounds against MultiBench's loop, see scripts/bench_multibench.py.
 
 With --heads: heads of 5 seeds and 5 weight decays on 5,000 cached features of width 256, 10
@@ -55,6 +56,7 @@ from bench_multibench import bench_multibench
 from bench_table import bench_table
 from bench_tar import bench_tar
 from bench_threads import bench_threads
+from bench_together import bench_together
 from torch.utils.data import DataLoader, Subset
 from torchvision.datasets import ImageFolder
 
@@ -93,6 +95,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=0)
     parser.add_argument("--train", type=int, default=8000)
     parser.add_argument("--threads", action="store_true")
+    parser.add_argument("--together", action="store_true")
     parser.add_argument("--heads", action="store_true")
     parser.add_argument("--features", action="store_true")
     parser.add_argument("--memory", choices=("image", "text"))
@@ -107,6 +110,9 @@ def main() -> None:
         return
     if given.threads:
         bench_threads(given.rounds, 2)
+        return
+    if given.together:
+        bench_together(given.rounds)
         return
     if given.multibench:
         bench_multibench(given.rounds, given.rows, given.epochs, given.train)
