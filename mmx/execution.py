@@ -20,6 +20,7 @@ from mmx.experiment import Experiment
 from mmx.experiment.config_fingerprint import list_places
 from mmx.experiment.followers import Followers
 from mmx.experiment.identify import find_used_packages, record_identity, record_published
+from mmx.experiment.task_names import find_source_name, find_target_name
 from mmx.json_object import Json
 from mmx.ranks.lead import find_threads, lead, require_processes
 from mmx.reports import report
@@ -114,9 +115,10 @@ def create(
     }
     if patch := read_code_patch():
         files["code.patch"] = patch
+    names = find_source_name(experiment), find_target_name(experiment)
     return RunDirectory.create(
         where,
-        label=f"{experiment.source_name}-{experiment.target.name}-{experiment.find_name('fusion')}",
+        label="-".join((*names, experiment.find_name("fusion"))),
         fingerprint=experiment.fingerprint,
         config=experiment.config,
         manifest=manifest,

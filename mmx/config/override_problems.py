@@ -12,7 +12,7 @@ from typing import Any
 
 from hydra.core.override_parser.types import Override
 
-from mmx.config.clashes import find_chosen_clashes, find_clash
+from mmx.config.clashes import find_chosen_clashes
 from mmx.config.compose import COMPOSE_ERRORS, ChosenOptions, compose_options
 from mmx.config.composed import Composed
 from mmx.config.default_source import OWN_DATA, SOURCE, WITHOUT_SOURCE, takes_source_unasked
@@ -27,9 +27,9 @@ from mmx.config.locate import (
     read_text_or_empty,
 )
 from mmx.config.nodes import ConfigNode
+from mmx.config.option_problems import check_options
 from mmx.config.part_packages import list_part_directories
 from mmx.config.signature import MISSING
-from mmx.config.synonyms import find_synonym
 from mmx.errors import ConfigError, Problem, closest
 from mmx.quoting import format_value
 from mmx.renamed_options import find_key, find_word
@@ -176,36 +176,7 @@ def _group_problem(
             return None
         reason = f"a run needs a {group}"
         return Problem(text, reason, accepted=", ".join(names), type_this=f"{group}={default}")
-    return _option_problem(group, override.value(), text, names, extra)
-
-
-def _option_problem(
-    group: str, given: Any, text: str, known: Sequence[str], extra: Sequence[Path]
-) -> Problem | None:
-    """Return what is wrong with the value of a group: no option of it, several, or two owners'."""
-    if isinstance(given, list) and group != "experiment":
-        several = f"-m {group}={','.join(str(name) for name in given)}"
-        reason = f"{group} takes one option, and a sweep several"
-        return Problem(text, reason, accepted=", ".join(known), type_this=several)
-    for name in given if isinstance(given, list) else [given]:
-        if isinstance(name, str) and (option := name.removesuffix(".yaml")) in known:
-            if clash := find_clash(group, option, text, extra):
-                return clash
-            continue
-        near = None if name is None else closest(str(name), known)
-        typed = near and f"{group}={near}"
-        if renamed := find_word(group, str(name)):
-            return Problem(text, renamed.why, accepted=", ".join(known), type_this=renamed.advice)
-        if meant := find_synonym(group, str(name), known):
-            near, typed = meant
-        return Problem(
-            text,
-            f"{group} has no option {format_value(name)}",
-            accepted=", ".join(known),
-            closest=near,
-            type_this=typed,
-        )
-    return None
+    return check_options(group, override.value(), text, names, extra)
 
 
 @dataclass(frozen=True)

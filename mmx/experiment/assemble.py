@@ -183,14 +183,6 @@ class Experiment(Built):
         return digest_weights(self.encoders, self.start)
 
     @property
-    def source_name(self) -> str:
-        """What the source is called: its task, ``published``, both, or ``none``."""
-        names = [self.source.name] if self.source else []
-        if self.start.role is not None:
-            names = [PublishedWeights.name, *names]
-        return "+".join(names) or "none"
-
-    @property
     def joint(self) -> bool:
         """Whether source and target train together."""
         return self.transfer.needs == "rows"

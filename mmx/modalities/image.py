@@ -34,6 +34,8 @@ from mmx.modalities.pixels import (
     resize_bilinear,
 )
 from mmx.modalities.source_column import SourceColumn
+from mmx.quoting import type_override
+from mmx.stage_id import Role
 
 PixelCount = Annotated[int, Field(ge=1, le=8_192)]
 SCALE = 1.5
@@ -159,16 +161,19 @@ class Image(Modality[ImageColumn, ImageSpec]):
         size = self.size if self.size is not None else 32
         return ImageSpec(*((size, size) if isinstance(size, int) else size))
 
-    def other_scale(self, spec: ImageSpec, source: ImageSpec) -> str | None:
+    def other_scale(
+        self, spec: ImageSpec, source: ImageSpec, origin: Modality[Any, Any] | None = None
+    ) -> str | None:
         """Return a sentence on the sizes if sides differ 1.5-fold; see :class:`Modality`."""
         sides = ((spec.height, source.height), (spec.width, source.width))
         if all(max(pair) < SCALE * min(pair) for pair in sides):
             return None
+        theirs = origin.crop if isinstance(origin, Image) else 0
         return (
             f"the source's images are {source.height}×{source.width} pixels, the target's "
             f"{spec.height}×{spec.width}, so objects may differ in size too: "
-            f"target.image.size={_format_size(source)} or "
-            f"source.image.size={_format_size(spec)} makes them alike"
+            f"{_type_size(Role.TARGET, source, self.crop)} or "
+            f"{_type_size(Role.SOURCE, spec, theirs)} makes them alike"
         )
 
     def bytes_per_row(self, spec: ImageSpec) -> int:
@@ -220,10 +225,12 @@ class Image(Modality[ImageColumn, ImageSpec]):
         return stored.values.permute(0, 3, 1, 2).to(torch.float32).div_(255)
 
 
-def _format_size(spec: ImageSpec) -> str:
-    """Return a size as it is typed on the command line."""
+def _type_size(role: Role, spec: ImageSpec, crop: int) -> str:
+    """Return what gives a task's images a size, and a smaller crop where its own is too large."""
     square = spec.height == spec.width
-    return str(spec.height) if square else f"[{spec.height},{spec.width}]"
+    size = type_override(f"{role}.image.size", spec.height if square else [spec.height, spec.width])
+    shorter = min(spec.height, spec.width)
+    return size if crop < shorter else f"{size} {role}.image.crop={shorter // 8}"
 
 
 def find_decoding(reader: Modality[Any, Any] | None) -> Decoding:

@@ -21,6 +21,7 @@ from mmx.runs.atomic import append_text, write_text
 from mmx.runs.directory import RunDirectory
 from mmx.runs.index_cache import CellValue, IndexCache, stamp
 from mmx.runs.index_entry import UNREADABLE, IndexEntry, list_run_names
+from mmx.runs.task_names import find_task_name
 from mmx.variants import variant_name
 
 INDEX = "index.jsonl"
@@ -118,7 +119,7 @@ def _name(node: Any, chosen: Any) -> str | None:
     """
     if not isinstance(node, dict) or "_target_" not in node:
         return None
-    return str(node.get("name") or chosen or variant_name(str(node["_target_"])))
+    return str(find_task_name(node) or chosen or variant_name(str(node["_target_"])))
 
 
 def root_of(directory: RunDirectory) -> Path | None:

@@ -20,6 +20,7 @@ from mmx.modalities.vector import Vector
 from mmx.modalities.video import Video
 from mmx.printable import shorten
 from mmx.tasks import label_sets, label_texts, labels
+from mmx.tasks.absent_column import AbsentColumn
 from mmx.tasks.base import CutTask, Kind, Samples, TaskData, list_names, type_task_option
 from mmx.tasks.cells import ColumnCells
 from mmx.tasks.column_uses import list_column_uses
@@ -33,7 +34,6 @@ from mmx.tasks.table_columns import (
     TableInput,
     list_columns,
     list_inputs,
-    replace_column,
 )
 from mmx.tasks.table_files import PathOption, find_table_files, note_several_names
 from mmx.tasks.table_inputs import NamedCells, make_column
@@ -309,32 +309,18 @@ class Table(CutTask):
             found = table.find(name)
             if found is None:
                 check_utf8(table.path, table.names, [1] * len(table.names))
-                near = closest(name, table.names)
-                tip = self._suggest(table, option, name, near)
-                if not self.labelled:  # a trained model needs exactly these columns
-                    tip = f"rename '{near}' to '{name}', or " if near else ""
-                    tip += f"add a column '{name}'; its cells may be empty"
+                values = {key: getattr(self, key) for key in ("label", "columns")}
+                wrong = AbsentColumn(table, option, name, values)
                 raise DataError(
                     f"{self.name}: {table.path} has no column '{name}' ({option}); "
                     f"its columns: {list_names(table.names, 40)}",
-                    tip=tip,
+                    tip=wrong.advise() if self.labelled else wrong.advise_renaming(),
                 )
             if name not in cells:
                 cells[name] = table.read(found)
         if not len(next(iter(cells.values()))):
             raise DataError(f"{self.name}: {table.path} has no rows")
         return cells
-
-    def _suggest(self, table: OpenTable, option: str, name: str, near: str | None) -> str:
-        """Return what to type if an option names a column that does not exist."""
-        if near is None and table.is_undivided:
-            return type_task_option("csv.delimiter", "<what separates its cells>")
-        if near is None:
-            return type_task_option(option, "<column>")
-        if not option.startswith("columns."):
-            value = getattr(self, option)
-            return type_task_option(option, _replace(value, name, near))
-        return type_task_option("columns", replace_column(self.columns, name, near))
 
     def _make_columns(
         self, table: OpenTable, cells: dict[str, ColumnCells]
@@ -441,10 +427,3 @@ def _find_column_types() -> dict[str, type[Column]]:
 
 MODALITIES = _find_column_types()
 """Modality to the class of its column."""
-
-
-def _replace(column: str | list[str], old: str, new: str) -> str | list[str]:
-    """Return an option of column names with one name replaced."""
-    if isinstance(column, str):
-        return new
-    return [new if name == old else name for name in column]

@@ -32,6 +32,7 @@ from typing import Any
 
 from mmx.errors import UsageError
 from mmx.experiment.opener import is_openers_key
+from mmx.experiment.task_names import find_target_name
 from mmx.explanations import METHODS
 from mmx.explanations.shares import pool_shares
 from mmx.metrics.base import Answers
@@ -118,7 +119,7 @@ def main(arguments: Sequence[str]) -> int:
     shares = tuple(each.shares for each in every)
     found = Explanation(
         runs=tuple(each.path.name for each in directories),
-        target_name=answered.opened.experiment.target.name,
+        target_name=find_target_name(answered.opened.experiment),
         split=asked.split,
         target=answered.task.target,
         shares=pool_shares(shares),

@@ -41,6 +41,7 @@ from mmx.reports.transfer_matrix_figure import draw_matrix
 from mmx.reports.transfer_matrix_table import format_matrix
 from mmx.runs.conditions import looks_like_condition, parse_condition
 from mmx.runs.directory import RunDirectory
+from mmx.runs.task_names import find_task_name
 from mmx.untrusted import unusable_path
 from mmx.verbs.arguments import Parser, list_allowed_packages
 from mmx.verbs.train_line import CommandLine
@@ -143,7 +144,7 @@ def _describe_unfinished(directory: RunDirectory) -> Trouble:
 def _find_task(config: Mapping[str, Any], chosen: str | None, role: str) -> str:
     """Return the name of a task: its own, else the option that chose it."""
     node = config.get(role)
-    own = node.get("name") if isinstance(node, Mapping) else None
+    own = find_task_name(node) if isinstance(node, Mapping) else None
     return str(own or chosen or "none")
 
 

@@ -16,6 +16,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from mmx.errors import DataError, closest
+from mmx.experiment.task_names import find_target_name
 from mmx.json_object import Json
 from mmx.printable import one_line
 from mmx.reports.page import render_page
@@ -292,7 +293,7 @@ def _add_pages(app: FastAPI, service: Service) -> None:
             title=f"{run}: try the model",
             extra="serve.js",
             run=run,
-            task=service.opened.experiment.target.name,
+            task=find_target_name(service.opened.experiment),
             inputs=inputs,
             classes=classes or "a number",
         )

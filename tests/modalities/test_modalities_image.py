@@ -224,6 +224,21 @@ def test_images_of_another_scale_are_named_with_what_makes_them_alike(own, sourc
     check_notes([note], (*facts, f"target.image.size={target}", f"source.image.size={other}"))
 
 
+def test_what_makes_images_alike_leaves_no_crop_that_is_larger_than_they_are():
+    small, large = ImageSpec(8, 8), ImageSpec(96, 96)
+    cropped, plain = Image(size=96, crop=12), Image(size=8, crop=1)
+    said = cropped.other_scale(large, small, plain)
+    assert said is not None
+    assert said.endswith(
+        ": target.image.size=8 target.image.crop=1 or source.image.size=96 makes them alike"
+    )
+    said = plain.other_scale(small, large, cropped)
+    assert said is not None
+    assert said.endswith(
+        ": target.image.size=96 or source.image.size=8 source.image.crop=1 makes them alike"
+    )
+
+
 @pytest.mark.parametrize("own", [(32, 32), (40, 32), (47, 22)])
 def test_images_of_about_one_size_are_alike(own):
     assert Image().other_scale(ImageSpec(*own), ImageSpec(32, 32)) is None

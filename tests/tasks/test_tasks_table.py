@@ -199,6 +199,30 @@ def test_an_unknown_column(folder):
         check_error(error.value, *says, types=[tip.format(role) for role in ("target", "source")])
 
 
+@pytest.mark.parametrize(
+    ("option", "without"),
+    [
+        ("split", "validation and test are then cut from all rows"),
+        ("group", "rows are then divided one by one"),
+        ("time", "rows are then divided at random"),
+    ],
+)
+def test_a_column_that_a_table_can_do_without_is_left_out_if_none_is_like_it(
+    folder, option, without
+):
+    path = write_csv(folder / "t.csv", {name: cells()[name] for name in ("title", "kind")})
+    options = {"split": None, option: "xyz"}
+    with pytest.raises(DataError) as error:
+        table(path, columns={"text": "title"}, **options).load()
+    leave_out = f"target.{option}=null (source.{option}=null where it is the source): {without}"
+    assert error.value.tip == leave_out
+    options[option] = "titles"
+    with pytest.raises(DataError) as error:
+        table(path, columns={"text": "title"}, **options).load()
+    another = f"target.{option}=title (source.{option}=title where it is the source)"
+    assert error.value.tip == f"{another}, or {leave_out}"
+
+
 def test_splits_are_cut_where_no_column_says(folder):
     columns = cells()
     columns["kind"] = ["cat"] * 15 + ["dog"] * 5

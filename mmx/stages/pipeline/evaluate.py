@@ -25,6 +25,7 @@ from mmx.evaluation.predict import predict, predict_encoded
 from mmx.evaluation.sample_metric import SampleScores, score_samples
 from mmx.evaluation.verdict import Gain
 from mmx.experiment import Experiment
+from mmx.experiment.task_names import find_source_name, find_target_name
 from mmx.json_object import Json
 from mmx.metrics import Answers, Metric
 from mmx.runs import sample_scores
@@ -142,7 +143,7 @@ Tested = tuple[dict[str, float], Tensor, Tensor]
 def _source_result(context: Context, source: Trained | None, target: Trained) -> SourceResult:
     """Return the validation metrics of the source, trained before or jointly with the target."""
     experiment = context.experiment
-    task = experiment.source_name
+    task = find_source_name(experiment)
     joint = _validate_joint(context, target)
     val = joint if joint is not None else source.fitted.val if source else None
     return SourceResult(task=task) if val is None else SourceResult(task=task, metrics={"val": val})
@@ -168,7 +169,7 @@ def _target_result(
     if (calibrated := describe_calibration(context, target, task)) is not None:
         more["calibration"] = calibrated
     return TargetResult(
-        task=experiment.target.name,
+        task=find_target_name(experiment),
         metrics={"val": target.fitted.val, "test": metrics},
         best_epoch=target.fitted.best_epoch,
         steps=target.fitted.steps,

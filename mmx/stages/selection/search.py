@@ -15,6 +15,7 @@ from mmx.errors import TransferError
 from mmx.evaluation.metrics import find_primary
 from mmx.experiment import Experiment
 from mmx.experiment.config_fingerprint import digest_config
+from mmx.experiment.task_names import find_source_name
 from mmx.runs.search_record import (
     SCRATCH,
     SEARCH_FORMAT,
@@ -202,7 +203,7 @@ def _say_plan(context: Context, record: SearchRecord, rungs: Sequence[Rung]) -> 
 
 def _state_verdict(context: Context, record: SearchRecord) -> str:
     """Return what the search says of transfer itself, its rungs being over."""
-    name = context.experiment.source_name
+    name = find_source_name(context.experiment)
     others = [trial for trial in record.trials if trial.candidate != record.best]
     if not others:
         if len(record.order) > 1:

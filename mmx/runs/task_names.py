@@ -1,0 +1,40 @@
+"""What a task is called in reports: its own name, or that of its file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+NAMED_AFTER_FILES = {
+    "mmx.tasks.table.Table": "table",
+    "mmx.tasks.image_folder.ImageFolder": "image_folder",
+}
+"""Classes of tasks of one's own data, and the names that they have where none is given."""
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
+
+
+def find_task_name(node: Mapping[str, Any]) -> str | None:
+    """Return the name of a task for reports; None where its config has none.
+
+    A table or a folder without a name of its own is called as its file: ``products`` for
+    ``data/products.csv.gz``.
+
+    Args:
+        node: The task's config.
+    """
+    name, path = node.get("name"), node.get("path")
+    usual = NAMED_AFTER_FILES.get(str(node.get("_target_")))
+    if name is None or name != usual or not isinstance(path, str):
+        return None if name is None else str(name)
+    return _name_file(path) or usual
+
+
+def _name_file(path: str) -> str:
+    """Return a file's name without its endings, as a name may be; empty for a pattern."""
+    file = PurePath(path)
+    if file.suffix.lower() in COMPRESSED:
+        file = file.with_suffix("")
+    stem = "" if {"*", "?", "["} & set(path) else file.stem
+    return re.sub(r"[^\w.+-]+", "_", stem, flags=re.ASCII).strip("_.+-")
