@@ -115,7 +115,7 @@ def main() -> None:
         bench_together(given.rounds)
         return
     if given.multibench:
-        bench_multibench(given.rounds, given.rows, given.epochs, given.train)
+        bench_multibench(given)
         return
     if given.table:
         bench_table(given.table)

@@ -50,6 +50,7 @@ class Case:
         make: Returns the model of specs by modality, and the number of classes.
         batch_size: Rows in a batch.
         epochs: Epochs that the loops train, of which the last one is timed.
+        precision: Number format of the forward passes.
     """
 
     columns: Mapping[str, tuple[Column, Modality]]
@@ -57,6 +58,7 @@ class Case:
     make: Callable[[dict, int], MultimodalModel]
     batch_size: int = 64
     epochs: int = 2
+    precision: Precision = FP32
 
     def __post_init__(self) -> None:
         rows = np.arange(len(self.labels))
@@ -92,14 +94,14 @@ class Case:
                 seed=0,
                 trainer=trainer,
                 optimizer=AdamW(),
-                precision=FP32,
+                precision=self.precision,
                 validate=validate,
                 score=lambda metrics: (float(len(marks)),),  # the last epoch is the best
                 state_path=Path(folder) / "state.safetensors",
             )
             values = self.labels[torch.from_numpy(self.train)]
             criterion = CrossEntropy().bind(values, self.classes, model.encoded_widths)
-            loss = BatchLoss(model, data, criterion, FP32)
+            loss = BatchLoss(model, data, criterion, self.precision)
             self.trained = model
             fit(loss, start_fresh(model), recipe, lambda event: None, StopRequest())
         return marks[-1] - marks[-2]
@@ -137,7 +139,9 @@ class Case:
                 present = {n: torch.ones(len(index), dtype=torch.bool) for n in self.views}
                 labels = self.labels[index]
                 batch = Batch(inputs, lengths, present, labels, complete=frozenset(self.views))
-                loss = F.cross_entropy(model(batch), labels)
+                with self.precision.autocast():
+                    scores = model(batch)
+                loss = F.cross_entropy(scores.float(), labels)
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=True)
                 optimizer.step()

@@ -6,8 +6,8 @@ quarter of its energy (scikit-learn's, 28 × 28 pixels), and a noisy recording o
 
 MultiBench (Liang et al. 2021, arXiv 2107.07502; avmnist_simple_late_fusion.py) trains two LeNets,
 of 4 and 6 stages, on pictures and on spectrograms of 112 × 112 that were computed before, with an
-MLP of 100 units over both, batches of 40, SGD and clipping. mmx trains a ``small_cnn`` and a
-``logmel_cnn``: with their defaults, and with a smaller ``logmel_cnn``.
+MLP of 100 units over both, batches of 40, SGD and clipping, in float32. mmx trains a ``small_cnn``
+and a ``logmel_cnn``: with their defaults, and with a smaller ``logmel_cnn``.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from __future__ import annotations
 import os
 import time
 import wave
+from argparse import Namespace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from bench_loop import FP32, VAL, Case, alternate, median_ratio, plain_torch
+from bench_loop import CPU, VAL, Case, alternate, median_ratio, plain_torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
@@ -33,6 +34,7 @@ from mmx.modalities.audio import Audio, AudioColumn, AudioSpec
 from mmx.modalities.image import Image, ImageColumn
 from mmx.model import MultimodalModel
 from mmx.training.encode import BATCH_SIZE
+from mmx.training.precision import Precision
 
 RATE = 8000
 SIDE = 28
@@ -134,7 +136,8 @@ def make_spectrograms(waves: np.ndarray) -> Tensor:
 class MultiBench:
     """The loop of MultiBench's supervised learning, over tensors in memory."""
 
-    def __init__(self, train: tuple, test: tuple) -> None:
+    def __init__(self, train: tuple, test: tuple, precision: Precision) -> None:
+        self.precision = precision
         self.train, self.test = (
             (
                 torch.from_numpy(images)[:, None].float() / 255,
@@ -155,7 +158,9 @@ class MultiBench:
             for index in torch.randperm(rows or len(self.train[0])).split(BATCH):
                 picture, sound, digits = (each[index] for each in self.train)
                 self.optimizer.zero_grad()
-                loss = F.cross_entropy(self.model(picture, sound), digits)
+                with self.precision.autocast():
+                    scores = self.model(picture, sound)
+                loss = F.cross_entropy(scores.float(), digits)
                 loss.backward()
                 nn.utils.clip_grad_norm_(self.model.parameters(), 8)
                 self.optimizer.step()
@@ -171,7 +176,7 @@ class MultiBench:
         return (answers == digits).float().mean().item()
 
 
-def make_case(rows: tuple, epochs: int, **options) -> Case:
+def make_case(rows: tuple, epochs: int, precision: Precision, **options) -> Case:
     """Return mmx's case of the rows."""
     images, waves, digits = rows
     columns = {
@@ -183,7 +188,8 @@ def make_case(rows: tuple, epochs: int, **options) -> Case:
     def make(specs: dict, outputs: int) -> MultimodalModel:
         return MultimodalModel(specs, encoders, Concat, outputs)
 
-    return Case(columns, torch.from_numpy(digits), make, epochs=epochs)
+    labels = torch.from_numpy(digits)
+    return Case(columns, labels, make, epochs=epochs, precision=precision)
 
 
 @torch.no_grad()
@@ -192,40 +198,49 @@ def measure(case: Case, test: Case) -> float:
     model, answers = case.trained.eval(), []
     rows = np.arange(len(test.labels))
     for part, stored in test.data.batches(np.array_split(rows, len(rows) // BATCH_SIZE)):
-        with FP32.autocast():
+        with case.precision.autocast():
             answers.append(model(test.data.assemble(part, stored, augment=False)).argmax(1))
     return (torch.cat(answers) == test.labels).float().mean().item()
 
 
-def bench_multibench(rounds: int, timed: int, epochs: int, rows: int) -> None:
-    """Print epochs' times on ``timed`` rows, and accuracies after some epochs on ``rows``."""
+def bench_multibench(given: Namespace) -> None:
+    """Print epochs' times on ``--rows`` rows, and accuracies after ``--epochs`` on ``--train``."""
+    rounds, timed, epochs, rows = given.rounds, given.rows, given.epochs, given.train
+    fp32, chosen = Precision("fp32", CPU), Precision.choose(given.precision, CPU)
     train, test = make_rows((max(rows if epochs else 0, timed + VAL), 1000))
     part = tuple(each[: timed + VAL] for each in train)
-    theirs = MultiBench(train, test)
-    cases = {"defaults": make_case(part, 2), "smaller": make_case(part, 2, **SMALLER)}
+    theirs = MultiBench(train, test, fp32)
     loops = {"MultiBench": lambda: theirs.run_epoch(timed)}
+    if chosen != fp32:
+        other = MultiBench(train, test, chosen)
+        loops[f"MultiBench in {chosen.name}"] = lambda: other.run_epoch(timed)
+    cases = {
+        name: make_case(part, 2, chosen, **options)
+        for name, options in {"defaults": {}, "smaller": SMALLER}.items()
+    }
     for name, case in cases.items():
         loops[f"mmx, {name}"] = case.train_by_mmx
         loops[f"by hand, {name}"] = case.train_by_hand
     seconds = alternate(loops, rounds)
     print(
         f"torch {torch.__version__}, {torch.get_num_threads()} threads, {timed} rows, "
-        f"{rounds} rounds"
+        f"{rounds} rounds, mmx in {chosen.name}"
     )
     for name, found in seconds.items():
         times = median_ratio(seconds["MultiBench"], found)
         print(f"{name}: {timed / float(np.median(found)):,.0f} rows/s, {times:.2f} × MultiBench's")
     for name in cases:
         ratio = median_ratio(seconds[f"by hand, {name}"], seconds[f"mmx, {name}"])
-        print(f"mmx / by hand, {name}: {ratio:.2f}")
+        print(f"mmx / by hand, {name}: {ratio:.2f}", flush=True)
     if not epochs:
         return
-    theirs = MultiBench(train, test)
-    for _ in range(epochs):
-        theirs.run_epoch()
-    of = f"accuracy after {epochs} epochs of {len(train[2])} rows"
-    print(f"{of}: MultiBench {theirs.measure():.3f}", flush=True)
+    again = MultiBench(train, test, fp32)
+    of = f"accuracy after {{}} epochs of {len(train[2])} rows"
+    for epoch in range(epochs):
+        again.run_epoch()
+        print(f"{of.format(epoch + 1)}: MultiBench {again.measure():.3f}", flush=True)
     for name, options in {"smaller": SMALLER, "defaults": {}}.items():
-        case = make_case(train, epochs, **options)
+        case = make_case(train, epochs, chosen, **options)
         case.train_by_mmx()
-        print(f"{of}: mmx, {name} {measure(case, make_case(test, 1)):.3f}", flush=True)
+        accuracy = measure(case, make_case(test, 1, chosen))
+        print(f"{of.format(epochs)}: mmx, {name} {accuracy:.3f}", flush=True)
