@@ -140,7 +140,7 @@ def main() -> None:
         return
     overrides = ["source=none", "target=cifar10", "trainer.epochs=1", *given.overrides]
     with compose.composer():
-        config = compose.compose(overrides).config
+        config = compose.compose_job(overrides).config
     experiment = assemble(config)
     device = choose_device(given.device)
     precision = Precision.choose(given.precision, device)

@@ -285,7 +285,7 @@ Run = Callable[..., RunDirectory]
 def prepare(overrides: Overrides, folder: Path) -> tuple[Experiment, RunDirectory]:
     """Return an experiment and its new run directory, without the command line."""
     with compose.composer():
-        composed = compose.compose(
+        composed = compose.compose_job(
             [*overrides, "trainer.threads=1", "device=cpu", f"output_dir={folder}"]
         )
     experiment = assemble(composed.config)

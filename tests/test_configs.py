@@ -158,7 +158,7 @@ def test_composes_and_assembles(path, folder, tmp_path, monkeypatch):
 def test_a_task_on_real_files_loads(folder, name):
     overrides = overrides_for(CONFIGS / "task" / f"{name}.yaml", folder)
     with compose.composer():
-        config = compose.compose(overrides).config
+        config = compose.compose_job(overrides).config
     data = assemble(config).target.load()
     assert data.target.classes == ("a", "b")
     assert sum(len(rows) for rows in data.splits.values()) == 8
@@ -232,5 +232,5 @@ def test_a_download_goes_where_the_environment_says_now(tmp_path, monkeypatch):
     for name in ("one", "two"):
         monkeypatch.setenv("MMX_DATA_DIR", str(tmp_path / name))
         with compose.composer():
-            config = compose.compose(["download=true"]).config
+            config = compose.compose_job(["download=true"]).config
         assert config["data_dir"] == str(tmp_path / name)

@@ -98,7 +98,7 @@ ENTRIES: dict[tuple[str, str], tuple[Node, Node]] = {
 def config_of(group: str, node: Node) -> Node:
     """Return the config of a run with a source, with one node of an earlier version."""
     with compose.composer():
-        found = compose.compose(["source=digits_av", "target=digits_av"]).config
+        found = compose.compose_job(["source=digits_av", "target=digits_av"]).config
     return {**found, "objective": CROSS_ENTROPY, group: node}
 
 

@@ -14,7 +14,7 @@ from mmx.tasks.contents import Kind
 
 
 @dataclass(frozen=True, kw_only=True)
-class Vector(Calibration):
+class VectorScaling(Calibration):
     """Gives each output a scale and an offset. Use it where classes are over- or underestimated.
 
         min_{w,b} mean_i -ln softmax(w ⊙ z_i + b)[y_i],  1/100 ≤ w_c ≤ 100, |b_c| ≤ 100
@@ -46,3 +46,7 @@ class Vector(Calibration):
             options={"maxiter": 1000, "ftol": 1e-14, "gtol": 1e-9},
         )
         return found.x[:width], found.x[width:]
+
+
+Vector = VectorScaling
+"""Its name in configs, which counts in the fingerprints of runs and in the keys of sweeps."""

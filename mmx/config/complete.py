@@ -10,7 +10,7 @@ from pathlib import Path
 from hydra.core.global_hydra import GlobalHydra
 from hydra.plugins.completion_plugin import DefaultCompletionPlugin
 
-from mmx.config.compose import COMPOSE_ERRORS, compose, composer
+from mmx.config.compose import COMPOSE_ERRORS, compose_job, composer
 from mmx.config.hydra_node import is_hydra_key
 from mmx.config.locate import HIDDEN_GROUPS
 from mmx.config.sources import ROOT
@@ -33,7 +33,7 @@ def complete_override(overrides: Sequence[str], last: str, extra: Sequence[Path]
     before, comma, value = values.rpartition(",")  # the last of the values of a sweep
     with composer(extra):
         with contextlib.suppress(*COMPOSE_ERRORS):  # an unfinished line need not compose
-            compose(overrides)
+            compose_job(overrides)
         plugin = DefaultCompletionPlugin(GlobalHydra.instance().config_loader())
         line = " ".join([*overrides, f"{key}{equals}{value}"])
         try:

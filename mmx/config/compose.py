@@ -43,7 +43,7 @@ COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLE
 
 @contextmanager
 def composer(extra: Sequence[Path] = ()) -> Iterator[None]:
-    """Let :func:`compose` and :func:`parse` be called inside the ``with`` block."""
+    """Let :func:`compose_job` and :func:`parse` be called inside the ``with`` block."""
     directories = UserConfigs.directories
     register(extra)
     before = GlobalHydra.instance().hydra
@@ -153,14 +153,14 @@ class ChosenOptions:
         every = (*self.texts, *texts)
         loader: Any = GlobalHydra.instance().config_loader()
         if any(each.package or loader.repository.group_exists(each.key_or_group) for each in keys):
-            return compose(every)
+            return compose_job(every)
         found = self.composed
         if keys:
             tree = copy.deepcopy(self.tree)  # shared by the jobs of a sweep
             try:
                 ConfigLoaderImpl._apply_overrides_to_config(list(keys), tree)
             except Exception:  # compose the whole line, for Hydra's own message
-                return compose(every)
+                return compose_job(every)
             found = _read(tree, every, self.composed.launcher)
         problems = list(self.problems)
         if UserConfigs.list_outside():  # otherwise every key is mmx's own, or of the command line
@@ -171,7 +171,7 @@ class ChosenOptions:
         return found
 
 
-def compose(overrides: Sequence[str]) -> Composed:
+def compose_job(overrides: Sequence[str]) -> Composed:
     """Compose one job. Hydra's own errors pass: :mod:`mmx.config.override_problems` rewords them.
 
     Raises:
@@ -182,7 +182,7 @@ def compose(overrides: Sequence[str]) -> Composed:
 
 
 def compose_options(overrides: Sequence[str]) -> ChosenOptions:
-    """Compose the options of one job, before keys are set. Raises what :func:`compose` raises."""
+    """Compose the options of one job, before keys are set; raise what :func:`compose_job` does."""
     if problems := hydra_node.refuse_typed(overrides):
         raise ConfigError(problems)
     of_launcher = [text for text in overrides if text.startswith(hydra_node.OF_LAUNCHER)]

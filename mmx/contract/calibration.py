@@ -28,7 +28,7 @@ CLOSE = 1e-4
 
 
 @dataclass(frozen=True)
-class Validation:
+class ValidationOutputs:
     """Made-up outputs of validation rows.
 
     Attributes:
@@ -41,7 +41,7 @@ class Validation:
     values: npt.NDArray[Any]
     kind: Kind
 
-    def take(self, rows: npt.NDArray[Any]) -> Validation:
+    def take(self, rows: npt.NDArray[Any]) -> ValidationOutputs:
         """Return some of the rows."""
         return replace(self, outputs=self.outputs[rows], values=self.values[rows])
 
@@ -69,13 +69,13 @@ class CalibrationSubject(Subject):
         for rows in other.list_rows():
             other.fit(rows)
 
-    def list_rows(self) -> Iterator[Validation]:
+    def list_rows(self) -> Iterator[ValidationOutputs]:
         """Yield rows of each kind of target that it is for."""
         for kind in KINDS:
             if kind in self.calibration.kinds:
-                yield make_rows(kind)
+                yield make_outputs(kind)
 
-    def fit(self, rows: Validation) -> tuple[Floats, Floats]:
+    def fit(self, rows: ValidationOutputs) -> tuple[Floats, Floats]:
         """Return scale and offset.
 
         Raises:
@@ -103,7 +103,7 @@ class CalibrationSubject(Subject):
         return scale, offset
 
 
-def make_rows(kind: Kind, confidence: float = 3.0) -> Validation:
+def make_outputs(kind: Kind, confidence: float = 3.0) -> ValidationOutputs:
     """Return outputs that are as confident as they should be, times a factor."""
     random = np.random.default_rng(0)
     outputs = random.normal(0, 1.5, (ROWS, OUTPUTS))
@@ -112,7 +112,7 @@ def make_rows(kind: Kind, confidence: float = 3.0) -> Validation:
         values = (chances.cumsum(1) < random.random((ROWS, 1))).sum(1).clip(max=OUTPUTS - 1)
     else:
         values = (random.random((ROWS, OUTPUTS)) < 1 / (1 + np.exp(-outputs))).astype(np.int64)
-    return Validation(confidence * outputs, values, kind)
+    return ValidationOutputs(confidence * outputs, values, kind)
 
 
 def fits_a_line_for_each_output(subject: CalibrationSubject) -> str:
@@ -125,7 +125,7 @@ def fits_a_line_for_each_output(subject: CalibrationSubject) -> str:
     return f"a scale and an offset for each output, for {', '.join(sorted(kinds))}"
 
 
-def is_the_same_twice(subject: CalibrationSubject) -> str:
+def fits_the_same_twice(subject: CalibrationSubject) -> str:
     """Check that the same rows give the same numbers, and stay as they are."""
     for rows in subject.list_rows():
         outputs, values = rows.outputs.copy(), rows.values.copy()
@@ -137,7 +137,7 @@ def is_the_same_twice(subject: CalibrationSubject) -> str:
     return "the same numbers again"
 
 
-def row_order_does_not_matter(subject: CalibrationSubject) -> str:
+def fits_rows_in_any_order(subject: CalibrationSubject) -> str:
     """Check that the order of the rows does not count, but for rounding."""
     for rows in subject.list_rows():
         one, two = subject.fit(rows), subject.fit(rows.take(np.arange(ROWS)[::-1]))
@@ -201,8 +201,8 @@ def is_kept_with_the_model(subject: CalibrationSubject) -> str:
 
 CHECKS = (
     Check(MADE, fits_a_line_for_each_output),
-    Check(REPEATED, is_the_same_twice, (MADE,)),
-    Check("order of rows", row_order_does_not_matter, BASICS),
+    Check(REPEATED, fits_the_same_twice, (MADE,)),
+    Check("order of rows", fits_rows_in_any_order, BASICS),
     Check("overconfident outputs", makes_overconfident_outputs_no_worse, BASICS),
     Check("few rows", copes_with_few_rows, BASICS),
     Check("kept with the model", is_kept_with_the_model, BASICS),

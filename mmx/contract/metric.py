@@ -91,7 +91,7 @@ def measures_answers(subject: MetricSubject) -> str:
     return ", ".join(f"{kind} {value:.4g}" for kind, value in found.items())
 
 
-def is_the_same_twice(subject: MetricSubject) -> str:
+def measures_the_same_twice(subject: MetricSubject) -> str:
     """Check that the same answers have the same value, and stay as they are."""
     for answers in list_answers(subject.metric):
         before = answers.scores.copy(), answers.truth.copy(), answers.decided.copy()
@@ -104,7 +104,7 @@ def is_the_same_twice(subject: MetricSubject) -> str:
     return "the same value again"
 
 
-def row_order_does_not_matter(subject: MetricSubject) -> str:
+def measures_rows_in_any_order(subject: MetricSubject) -> str:
     """Check that the order of the rows does not count."""
     for answers in list_answers(subject.metric):
         turned = answers.take(np.arange(ROWS)[::-1])
@@ -167,8 +167,8 @@ def has_a_name(subject: MetricSubject) -> str:
 
 CHECKS = (
     Check(MADE, measures_answers),
-    Check(REPEATED, is_the_same_twice, (MADE,)),
-    Check("order of rows", row_order_does_not_matter, BASICS),
+    Check(REPEATED, measures_the_same_twice, (MADE,)),
+    Check("order of rows", measures_rows_in_any_order, BASICS),
     Check("which side is better", knows_which_side_is_better, BASICS),
     Check("resampled", resamples_as_it_measures, BASICS),
     Check("undefined", says_where_it_is_undefined, BASICS),

@@ -76,7 +76,7 @@ class TaskSubject(Subject):
         return named[(named >= 0) & (named < len(self.samples.values))]
 
 
-def is_read(subject: TaskSubject) -> str:
+def gives_samples(subject: TaskSubject) -> str:
     """Check that ``read`` gives samples, and that kind and modalities are known before."""
     task = subject.task
     if task.kind not in ("classes", "multilabel", "regression"):
@@ -260,7 +260,7 @@ def rows_can_be_decoded(subject: TaskSubject) -> str:
 
 
 CHECKS: tuple[Check[TaskSubject], ...] = (
-    Check(READ, is_read),
+    Check(READ, gives_samples),
     Check(COLUMNS, columns_are_whole, (READ,)),
     Check(LABELS, labels_are_sound, (READ,)),
     Check(DISJOINT, splits_are_disjoint, (READ,)),

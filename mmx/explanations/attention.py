@@ -15,7 +15,7 @@ from mmx.explanations.base import Attribution, Method, Question, as_values, full
 from mmx.explanations.surface import Surface, trace_calls
 
 
-class Attention(Method):
+class AttentionRollout(Method):
     """Rollout of attention: how far each part of the input reaches what is read at the end.
 
         R = Π_l (½ mean over heads of A_l + ½ I)

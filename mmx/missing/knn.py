@@ -14,7 +14,7 @@ from mmx.missing.base import Shape
 from mmx.missing.imputing import Imputing
 
 
-class Knn(Imputing):
+class KnnImputation(Imputing):
     """Fills in the mean of the k nearest donors: training rows that have the modality.
 
         x̂_im = (1 / k) Σ_{j near i} x_jm
@@ -101,6 +101,10 @@ class Knn(Imputing):
 _EXACT = "donot_use_mm_for_euclid_dist"
 
 
+Knn = KnnImputation
+"""Its name in configs, which counts in the fingerprints of runs and in the keys of the cache."""
+
+
 def _find_nearest(distances: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Return the k smallest distances ``(B, k)`` of ``(B, R)``, and at which donors they are.
 
@@ -119,7 +123,7 @@ def _find_nearest(distances: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _draw_donors(has: npt.NDArray[np.bool_], count: int, seed: int) -> Tensor:
-    """Return at most ``count`` of the N rows, in a random order; see :class:`Knn`.
+    """Return at most ``count`` of the N rows, in a random order; see :class:`KnnImputation`.
 
     Args:
         has: ``(N, M)`` bool.

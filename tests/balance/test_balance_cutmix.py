@@ -152,7 +152,7 @@ def test_where_there_is_nothing_to_cut(
 ) -> None:
     given = overrides(tables["one"], tables["two"], modalities, "balance=cutmix")
     with compose.composer():
-        config = compose.compose([*given, *([more] if more else [])]).config
+        config = compose.compose_job([*given, *([more] if more else [])]).config
     with pytest.raises(ConfigError) as caught:
         assemble(config)
     typed, says = REFUSED[more, modalities]

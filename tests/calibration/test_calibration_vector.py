@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from mmx.calibration.base import LARGEST, measure_loss
 from mmx.calibration.temperature import Temperature
-from mmx.calibration.vector import Vector
+from mmx.calibration.vector import VectorScaling
 
 
 def draw(rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -23,7 +23,7 @@ def draw(rows: int) -> tuple[np.ndarray, np.ndarray]:
 
 def test_finds_the_lines_that_undo_what_was_done_to_the_outputs() -> None:
     outputs, values = draw(20_000)
-    scale, offset = Vector().fit(outputs, values, "classes")
+    scale, offset = VectorScaling().fit(outputs, values, "classes")
     assert scale == pytest.approx([1.0, 2.0, 0.5], rel=0.1)
     # Softmax ignores what all offsets have in common: right = scale · (outputs + shift).
     assert offset - offset[0] == pytest.approx([0.0, 2.0, -0.5], abs=0.1)
@@ -36,7 +36,7 @@ def test_finds_the_lines_that_undo_what_was_done_to_the_outputs() -> None:
 def test_is_no_worse_on_its_rows_than_a_temperature() -> None:
     outputs, values = draw(300)
     losses = []
-    for method in (Temperature(), Vector()):
+    for method in (Temperature(), VectorScaling()):
         scale, offset = method.fit(outputs, values, "classes")
         losses.append(measure_loss(outputs * scale + offset, values, "classes")[0])
     assert losses[1] < losses[0] < measure_loss(outputs, values, "classes")[0]
@@ -46,12 +46,12 @@ def test_labels_have_a_line_each() -> None:
     random = np.random.default_rng(2)
     outputs = 2 * random.normal(size=(20_000, 2))
     values = (random.random(outputs.shape) < 1 / (1 + np.exp(-(outputs * [0.5, 2] + [1, -1])))) * 1
-    scale, offset = Vector().fit(outputs, values, "multilabel")
+    scale, offset = VectorScaling().fit(outputs, values, "multilabel")
     assert scale == pytest.approx([0.5, 2.0], rel=0.1)
     assert offset == pytest.approx([1.0, -1.0], abs=0.1)
 
 
 def test_numbers_stay_within_bounds_where_every_answer_is_right() -> None:
-    scale, offset = Vector().fit(10 * np.eye(3), np.arange(3), "classes")
+    scale, offset = VectorScaling().fit(10 * np.eye(3), np.arange(3), "classes")
     assert np.isfinite([scale, offset]).all()
     assert np.abs([scale, offset]).max() <= LARGEST

@@ -238,7 +238,7 @@ def test_files_may_say_what_those_of_a_folder_may(
     assert problem.given.startswith("output_dir=")
     assert refuse(*LINE, "experiment=hydra")
     with compose.composer():
-        assert compose.compose([]).config["seed"] == 0
+        assert compose.compose_job([]).config["seed"] == 0
 
 
 def test_the_working_directory_installs_nothing(

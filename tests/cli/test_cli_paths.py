@@ -116,7 +116,7 @@ def test_predict_names_its_data(
 @pytest.mark.parametrize("key", ["target.path", "data_dir", "output_dir"])
 def test_a_file_of_somebody_else_names_no_path(key: str, path: str) -> None:
     with compose.composer():
-        config = compose.compose([*FOLDER, "target.path=x"]).config
+        config = compose.compose_job([*FOLDER, "target.path=x"]).config
     node = config
     *parents, last = key.split(".")
     for part in parents:

@@ -107,9 +107,9 @@ def test_a_task_of_the_users_serves_as_both(own, role):
 
 def test_a_users_file_hides_a_built_in_of_the_same_name(own):
     with compose.composer([own]):
-        assert compose.compose(["target=digits"]).config["target"]["name"] == "hidden"
+        assert compose.compose_job(["target=digits"]).config["target"]["name"] == "hidden"
     with compose.composer():
-        assert compose.compose(["target=digits"]).config["target"]["name"] == "digits"
+        assert compose.compose_job(["target=digits"]).config["target"]["name"] == "digits"
 
 
 def test_the_first_config_dir_wins(own, tmp_path):
@@ -117,7 +117,7 @@ def test_the_first_config_dir_wins(own, tmp_path):
     second.mkdir(parents=True)
     (second / "mine.yaml").write_text(MINE.replace("name: mine", "name: second"))
     with compose.composer([own, second.parent]):
-        assert compose.compose(["target=mine"]).config["target"]["name"] == "mine"
+        assert compose.compose_job(["target=mine"]).config["target"]["name"] == "mine"
 
 
 def test_an_option_of_a_group_of_the_users_own_is_checked_by_name(refuse, own):

@@ -286,6 +286,6 @@ def test_config_directories_leave_nothing_behind(tmp_path: Path):
     (tmp_path / "task").mkdir()
     (tmp_path / "task" / "mine.yaml").write_text("# mine\n_target_: a.B\n")
     with compose.composer([tmp_path]):
-        assert compose.compose(["target=mine"]).config["target"] == {"_target_": "a.B"}
+        assert compose.compose_job(["target=mine"]).config["target"] == {"_target_": "a.B"}
     with compose.composer(), pytest.raises(compose.COMPOSE_ERRORS):
-        compose.compose(["target=mine"])
+        compose.compose_job(["target=mine"])

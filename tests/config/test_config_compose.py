@@ -36,7 +36,7 @@ def test_what_is_chosen_is_composed_once(words, count, monkeypatch):
         return whole(overrides)
 
     with compose.composer():
-        compose.compose([])  # mmx's own root config, once a process
+        compose.compose_job([])  # mmx's own root config, once a process
     override_problems._choose.cache_clear()
     monkeypatch.setattr(compose, "_hydra_compose", counting)
     preflight(parse_line(words), [])
@@ -57,8 +57,8 @@ def test_keys_are_set_as_hydra_sets_them(keys, monkeypatch):
     options = ["fusion=late_mean", "transfer=feature"]
     with compose.composer():
         chosen = compose.compose_options(options)
-        before = compose.compose(options)
-        assert chosen.set_keys(compose.parse(keys), keys) == compose.compose([*options, *keys])
+        before = compose.compose_job(options)
+        assert chosen.set_keys(compose.parse(keys), keys) == compose.compose_job([*options, *keys])
         assert chosen.set_keys((), ()) == before, "setting keys changes no other job"
 
 

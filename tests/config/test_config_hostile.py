@@ -341,7 +341,7 @@ def test_a_link_within_the_folder_is_read(folder):
     (folder / "own" / "experiment" / "y.yaml").write_text(PACKAGE + "seed: 5\n")
     (folder / "own" / "experiment" / "x.yaml").symlink_to("y.yaml")
     with compose.composer([Path("own")]):
-        assert compose.compose(["experiment=x"]).config["seed"] == 5
+        assert compose.compose_job(["experiment=x"]).config["seed"] == 5
 
 
 @pytest.mark.parametrize("name", ["hydra", "hydra.yaml"])
@@ -414,7 +414,7 @@ def test_a_launcher_and_its_numbers_may_be_chosen(folder, overrides, name, optio
     text = "defaults: [override /hydra/launcher: joblib]\nhydra: {launcher: {n_jobs: 3}}"
     put(folder, text)
     with compose.composer([Path("own")]):
-        found = compose.compose(overrides).launcher
+        found = compose.compose_job(overrides).launcher
     assert (found.name, found.options) == (name, options)
 
 
@@ -439,11 +439,11 @@ def test_what_is_typed_decides_where_is_written(folder):
     put(folder, "output_dir: /tmp/executed\ncache: /tmp/executed\ncache_gb: 1\ndownload: true")
     typed = ["output_dir=mine", "cache=off", "cache_gb=2", "download=false", "experiment=x"]
     with compose.composer([Path("own")]):
-        config = compose.compose(typed).config
+        config = compose.compose_job(typed).config
     assert [config[key] for key in ("output_dir", "cache", "cache_gb")] == ["mine", "off", 2]
     put(folder, "output_dir: mine/here\ncache: store\ndata_dir: /data")
     with compose.composer([Path("own")]):
-        config = compose.compose(["experiment=x"]).config
+        config = compose.compose_job(["experiment=x"]).config
     assert [config[key] for key in ("output_dir", "cache")] == ["mine/here", "store"]
 
 
@@ -454,6 +454,6 @@ def test_references_between_keys_are_resolved(folder):
         "trainer: {warmup: '0.${seed}', epochs: '${.batch_size}'}",
     )
     with compose.composer([Path("own")]):
-        config = compose.compose(["experiment=x", "curve=${trainer.batch_size}"]).config
+        config = compose.compose_job(["experiment=x", "curve=${trainer.batch_size}"]).config
     assert (config["match_params"], config["trainer"]["warmup"]) == (3, "0.3")
     assert config["trainer"]["epochs"] == config["curve"] == 64

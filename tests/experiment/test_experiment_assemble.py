@@ -19,7 +19,7 @@ from mmx.runs.directory import read_config
 @pytest.fixture(scope="module")
 def composer():
     with compose.composer():
-        yield lambda *overrides: compose.compose(overrides).config
+        yield lambda *overrides: compose.compose_job(overrides).config
 
 
 def test_only_what_the_run_reads_is_kept(composer):
@@ -170,7 +170,7 @@ table.append("target.columns={text: a, image: b, tabular: c}")
 lines += [[*table, f"encoder/text={text}", f"fusion={fusion}"] for text, fusion in texts.items()]
 with compose.composer():
     for line in lines:
-        assemble(compose.compose(line).config)
+        assemble(compose.compose_job(line).config)
         assert "torch._dynamo" not in sys.modules, line
 """
     done = subprocess.run(

@@ -16,7 +16,7 @@ from mmx.experiment.config_fingerprint import fingerprint
 @pytest.fixture(scope="module")
 def composer():
     with compose.composer():
-        yield lambda *overrides: compose.compose(overrides).config
+        yield lambda *overrides: compose.compose_job(overrides).config
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ Assemble = Callable[..., Experiment]
 @pytest.fixture(scope="module")
 def made() -> Iterator[Assemble]:
     with compose.composer():
-        yield lambda *overrides: assemble(compose.compose(overrides).config)
+        yield lambda *overrides: assemble(compose.compose_job(overrides).config)
 
 
 @pytest.mark.parametrize(

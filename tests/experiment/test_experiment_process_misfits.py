@@ -18,7 +18,7 @@ ALONE = "processes=1   (larger batches in one process: trainer.accumulate)"
 @pytest.fixture(scope="module")
 def made() -> Iterator[Assemble]:
     with compose.composer():
-        yield lambda *overrides: assemble(compose.compose(overrides).config)
+        yield lambda *overrides: assemble(compose.compose_job(overrides).config)
 
 
 @pytest.mark.parametrize(

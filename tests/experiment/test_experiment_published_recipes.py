@@ -134,7 +134,7 @@ def test_without_weights_a_recipe_says_what_to_type(
 def describe_missing_weights(line: list[str]) -> str:
     """Return the one problem of a line whose weights are not there."""
     with compose.composer():
-        config = compose.compose(line).config
+        config = compose.compose_job(line).config
     try:
         made = assemble(config)
         problems = [*find_missing_files(made.start, made.find_encoder_path)]

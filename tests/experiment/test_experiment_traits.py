@@ -73,7 +73,7 @@ class Listing(Searching):
 def plain() -> Experiment:
     with compose.composer():
         words = ("source=digits", "target=digits", "transfer=parameter", "regularizer=none")
-        return assemble(compose.compose(words).config)
+        return assemble(compose.compose_job(words).config)
 
 
 def test_a_head_that_a_mode_states_is_held_against_task_and_fusion(plain: Experiment) -> None:

@@ -29,7 +29,7 @@ from mmx.encoders.sequence.transformer import Transformer
 from mmx.encoders.text.open_clip import OpenClip as ClipTexts
 from mmx.encoders.text.transformers import Transformers as TextTransformers
 from mmx.explanations import Attribution
-from mmx.explanations.attention import Attention, record_attention, roll_out, weigh_tokens
+from mmx.explanations.attention import AttentionRollout, record_attention, roll_out, weigh_tokens
 from mmx.explanations.integrated_gradients import IntegratedGradients
 from mmx.modalities.audio import Audio, AudioColumn
 from mmx.modalities.image import Image, ImageColumn
@@ -80,9 +80,9 @@ def test_the_attention_over_steps_equals_one_computed_from_the_weights(ask):
     assert len(layers) == len(encoder.layers) == 2
     for layer, x, found in zip(encoder.layers, inputs, layers, strict=True):
         assert found.allclose(attend_by_hand(layer, x), atol=1e-6)
-    assert Attention().explain_misfit(question) == ""
+    assert AttentionRollout().explain_misfit(question) == ""
     expected = roll_out(layers)[0].mean(0)  # the mean of the tokens is pooled
-    assert Attention().attribute(question).values == pytest.approx(expected.detach().numpy())
+    assert AttentionRollout().attribute(question).values == pytest.approx(expected.detach().numpy())
 
 
 def check(found: Attribution, shape: tuple[int, ...], *, whole: bool) -> None:
@@ -98,7 +98,7 @@ def check(found: Attribution, shape: tuple[int, ...], *, whole: bool) -> None:
 def test_patches_of_a_vision_transformer_are_places_of_the_picture(ask):
     encoder = partial(VitB16, layers=2, heads=2, width=8, mlp_width=8, stem="small")
     question = ask(pictures(16), Image(size=16), encoder)
-    found = Attention().attribute(question)
+    found = AttentionRollout().attribute(question)
     check(found, (16, 16), whole=False)
     assert weigh_tokens(question, 17).tolist() == [1.0] + [0.0] * 16  # the class token is read
     rolled = roll_out(record_attention(question))[0][0]
@@ -108,19 +108,19 @@ def test_patches_of_a_vision_transformer_are_places_of_the_picture(ask):
 def test_a_network_without_attention_has_none(ask):
     question = ask(pictures(8), Image(size=8), partial(SmallCnn, width=8, depth=2))
     assert record_attention(question) == []
-    assert "no transformer" in Attention().explain_misfit(question)
+    assert "no transformer" in AttentionRollout().explain_misfit(question)
 
 
 def test_published_architectures_of_pictures(ask, tmp_path):
     vit = partial(ImageTransformers, model=str(save_vit(tmp_path / "vit")))
     question = ask(pictures(32), Image(size=32), vit)
     eager = question.encoder.net.config._attn_implementation
-    check(Attention().attribute(question), (32, 32), whole=False)
+    check(AttentionRollout().attribute(question), (32, 32), whole=False)
     assert question.encoder.net.config._attn_implementation == eager
     assert IntegratedGradients().attribute(question).completeness.holds
     timm = partial(Timm, model=str(save_timm(tmp_path / "timm", "test_vit")))
     question = ask(pictures(96), Image(size=96), timm)
-    check(Attention().attribute(question), (96, 96), whole=False)
+    check(AttentionRollout().attribute(question), (96, 96), whole=False)
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
@@ -129,7 +129,7 @@ def test_published_architectures_of_texts(ask, tmp_path, kind):
     texts = TextColumn(["cat dog", "cats a b c"])
     reader = TextTransformers.read_with(None, model=model)
     question = ask(texts, reader, partial(TextTransformers, model=model))
-    check(Attention().attribute(question), (4,), whole=True)  # with the tokens at both ends
+    check(AttentionRollout().attribute(question), (4,), whole=True)  # with the tokens at both ends
     found = IntegratedGradients().attribute(question)
     assert found.values.shape == (4,)
     assert found.completeness.holds
@@ -145,7 +145,7 @@ def test_pairs_of_pictures_and_texts(ask, tmp_path):
         reader = kind.read_with(None, model=str(model))
         question = ask(texts, reader, partial(kind, model=str(model)))
         tokens = int(question.lengths[0])
-        check(Attention().attribute(question), (tokens,), whole=True)
+        check(AttentionRollout().attribute(question), (tokens,), whole=True)
         layers = record_attention(question)
         assert not layers[0].triu(1).any(), name  # no word attends to a later one
         read = weigh_tokens(question, layers[0].shape[-1])
@@ -160,7 +160,7 @@ def test_published_architectures_of_sounds(ask, tmp_path, kind):
     )
     with torch.no_grad():
         tokens = int(question.encode(question.x).mask.sum())
-    check(Attention().attribute(question), (tokens,), whole=True)
+    check(AttentionRollout().attribute(question), (tokens,), whole=True)
     found = IntegratedGradients().attribute(question)
     assert found.completeness.holds
     # Whisper reads a spectrogram of 80 bands; what wav2vec2 has learned of moments has no names.
@@ -178,4 +178,4 @@ def test_real_weights_of_a_sentence_encoder(ask):
     )
     found = IntegratedGradients().attribute(question)
     assert found.completeness.holds
-    check(Attention().attribute(question), found.values.shape, whole=True)
+    check(AttentionRollout().attribute(question), found.values.shape, whole=True)

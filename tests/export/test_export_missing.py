@@ -20,7 +20,7 @@ from mmx.export.formats.onnx import WITHOUT_OPERATOR
 from mmx.export.quiet import keep_exporters_quiet
 from mmx.missing import Missing
 from mmx.missing.base import Shape
-from mmx.missing.knn import Knn
+from mmx.missing.knn import KnnImputation
 from mmx.modalities import Encoded, Features
 from mmx.variants import variant
 
@@ -117,8 +117,8 @@ def test_fills_in_as_before_where_rows_are_alike(method: type[Missing], tmp_path
 
 def test_rows_are_alike() -> None:
     """More donors are as near as the last that counts than enter the mean."""
-    knn = build(Knn).treatment
-    assert isinstance(knn, Knn)
+    knn = build(KnnImputation).treatment
+    assert isinstance(knn, KnnImputation)
     *values, present = make_rows(100, 7)
     distances = torch.cdist(values[0], knn.donors[:80, :3])
     able = knn.has[:80, 0] & knn.has[:80, 1]

@@ -20,7 +20,7 @@ from mmx.missing import Missing
 from mmx.missing.base import Shape
 from mmx.missing.drop import Drop
 from mmx.missing.generate import Generate
-from mmx.missing.knn import Knn
+from mmx.missing.knn import KnnImputation
 from mmx.missing.mask import Mask
 from mmx.missing.mean import Mean
 from mmx.modalities import Encoded, Features
@@ -143,11 +143,12 @@ def legacy_numpy_state() -> tuple[object, ...]:
 
 
 def test_what_is_fitted_and_what_drops_rows() -> None:
-    assert {Mean, Knn, Generate} <= {kind for kind in find_classes("missing") if kind.fitted}
+    fitted = {kind for kind in find_classes("missing") if kind.fitted}
+    assert {Mean, KnnImputation, Generate} <= fitted
     assert not Mask.fitted
     assert not Drop.fitted
     assert Drop.drops_rows
-    assert not any(kind.drops_rows for kind in (Mask, Mean, Knn, Generate))
+    assert not any(kind.drops_rows for kind in (Mask, Mean, KnnImputation, Generate))
 
 
 @ALL

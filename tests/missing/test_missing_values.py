@@ -13,7 +13,7 @@ from torch import Tensor
 from mmx.missing.base import Shape
 from mmx.missing.generate import Generate
 from mmx.missing.imputing import Imputing
-from mmx.missing.knn import Knn
+from mmx.missing.knn import KnnImputation
 from mmx.missing.mean import Mean
 from mmx.modalities import Encoded, Features
 
@@ -67,7 +67,7 @@ def test_mean_is_scikit_learns() -> None:
 @pytest.mark.parametrize("chance", [0.6, 0.2, 0.0])
 def test_knn_is_scikit_learns(n_neighbors: int, chance: float) -> None:
     train, test = rows(N, 1, chance), rows(40, 2, chance)
-    treatment = Knn(SHAPES, n_neighbors=n_neighbors)
+    treatment = KnnImputation(SHAPES, n_neighbors=n_neighbors)
     treatment.fit(train, 0)
     theirs = KNNImputer(n_neighbors=n_neighbors).fit(side_by_side(train))
     np.testing.assert_allclose(
@@ -84,7 +84,7 @@ def test_knn_keeps_small_distances_far_from_zero() -> None:
         return Encoded(moved, given.present, given.target)
 
     train, test = far(rows(N, 1)), far(rows(40, 2))
-    treatment = Knn(SHAPES, n_neighbors=1)
+    treatment = KnnImputation(SHAPES, n_neighbors=1)
     treatment.fit(train, 0)
     theirs = KNNImputer(n_neighbors=1).fit(side_by_side(train))
     np.testing.assert_allclose(
@@ -102,7 +102,7 @@ def test_knn_takes_the_first_of_donors_that_are_equally_near(n_neighbors: int) -
         name: Features(each[:, None], torch.ones(count, 1) > 0, each) for name, each in x.items()
     }
     here = torch.ones(count, dtype=torch.bool)
-    treatment = Knn({"a": Shape(3), "b": Shape(3)}, n_neighbors=n_neighbors, rows=count)
+    treatment = KnnImputation({"a": Shape(3), "b": Shape(3)}, n_neighbors=n_neighbors, rows=count)
     treatment.fit(Encoded(features, {"a": here, "b": here}, torch.zeros(count)), 0)
     treated, _ = treatment(features, {"a": here, "b": ~here})
     for row, text in enumerate(texts):
@@ -118,7 +118,7 @@ def test_knn_draws_the_rows_that_it_chooses_from() -> None:
     train, everything = rows(N, 1), side_by_side(rows(N, 1))
     drawn = []
     for seed in (0, 0, 1):
-        treatment = Knn(SHAPES, rows=20)
+        treatment = KnnImputation(SHAPES, rows=20)
         treatment.fit(train, seed)
         bank = torch.cat([treatment.donors, treatment.has.float()], 1).double().numpy()
         expected = np.concatenate(
@@ -140,14 +140,14 @@ def test_knn_draws_the_rows_that_it_chooses_from() -> None:
 def test_knn_draws_a_row_of_every_modality(seed: int) -> None:
     train = rows(N, 1)
     rare = {**train.present, "b": torch.arange(N) == 17, "c": torch.arange(N) == 42}
-    treatment = Knn(SHAPES, rows=3)
+    treatment = KnnImputation(SHAPES, rows=3)
     treatment.fit(Encoded(train.features, rare, train.target), seed)
     imputed(treatment, rows(9, 2))
 
 
 def test_knn_fills_in_only_what_a_drawn_row_has() -> None:
     train = rows(N, 1, chance=0.0)  # one modality a row
-    treatment = Knn(SHAPES, rows=1)
+    treatment = KnnImputation(SHAPES, rows=1)
     treatment.fit(train, 0)
     test = rows(9, 2, chance=0.0)
     _, present = treatment(test.features, test.present)
@@ -237,7 +237,7 @@ def test_generate_ignores_numbers_that_hardly_vary() -> None:
     assert np.abs(imputed(treatment, test)).max() < 30
 
 
-@pytest.mark.parametrize("kind", [Mean, Knn, Generate])
+@pytest.mark.parametrize("kind", [Mean, KnnImputation, Generate])
 def test_a_single_modality_gets_its_mean(kind: type[Imputing]) -> None:
     x = torch.randn(9, 4)
     present = torch.arange(9) % 2 == 0

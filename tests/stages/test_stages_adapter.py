@@ -224,7 +224,7 @@ def test_what_does_not_fit_is_said_before_data_is_opened(
     overrides: Line, tables: dict[str, Path], more: list[str], given: str, reason: str
 ) -> None:
     with compose.composer():
-        config: dict[str, Any] = compose.compose(
+        config: dict[str, Any] = compose.compose_job(
             overrides(tables["one"], tables["two"], ("image", "tabular"), *more)
         ).config
     with pytest.raises(ConfigError) as caught:

@@ -54,7 +54,7 @@ def tensors(directory: RunDirectory, stage: str = "target") -> dict[str, Tensor]
 
 def refused(line: list[str]) -> list[str]:
     with compose.composer():
-        config = compose.compose(line).config
+        config = compose.compose_job(line).config
     with pytest.raises(ConfigError) as caught:
         assemble(config)
     return [str(problem) for problem in caught.value.problems]
@@ -272,7 +272,7 @@ def test_a_decay_at_which_heads_diverge_is_named(run: Train) -> None:
 def prepared(words: list[str], folder: Path) -> tuple[Experiment, RunDirectory]:
     """Return an experiment and its new run directory."""
     with compose.composer():
-        composed = compose.compose([*words, "trainer.threads=1", "device=cpu"])
+        composed = compose.compose_job([*words, "trainer.threads=1", "device=cpu"])
     experiment = assemble(composed.config)
     return experiment, execution.create(experiment, folder, choices={}, overrides=[], unresolved={})
 

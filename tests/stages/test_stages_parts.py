@@ -223,7 +223,7 @@ def test_what_is_fitted_beside_the_gradients_survives_an_interruption(
     line = overrides(None, tables["two"], THREE, "trainer.epochs=3", *more)
     whole = train(*line)
     with compose.composer():
-        composed = compose.compose([*line, "trainer.threads=1", "device=cpu"])
+        composed = compose.compose_job([*line, "trainer.threads=1", "device=cpu"])
     experiment = assemble(composed.config)
     run = execution.create(experiment, tmp_path, choices={}, overrides=[], unresolved={})
 
@@ -279,7 +279,7 @@ def test_mixup_is_refused_where_heads_are_weighed_by_their_losses(
 ) -> None:
     line = overrides(None, tables["two"], THREE, "balance=mixup", "objective=gradient_blending")
     with compose.composer():
-        config = compose.compose(line).config
+        config = compose.compose_job(line).config
     with pytest.raises(ConfigError) as caught:
         assemble(config)
     (problem,) = caught.value.problems

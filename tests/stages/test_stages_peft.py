@@ -127,7 +127,7 @@ def test_a_replaced_adapter_is_another_experiment(
 ) -> None:
     def assembled(*more: str):
         with compose.composer():
-            return assemble(compose.compose([*line(*more), f"output_dir={tmp_path}"]).config)
+            return assemble(compose.compose_job([*line(*more), f"output_dir={tmp_path}"]).config)
 
     def save(name: str, seed: int) -> Path:
         torch.manual_seed(seed)

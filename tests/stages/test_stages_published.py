@@ -85,7 +85,7 @@ def read_published(model: Path) -> dict[str, torch.Tensor]:
 
 def assemble_line(words: list[str], folder: Path):
     with compose.composer():
-        return assemble(compose.compose([*words, f"output_dir={folder}"]).config)
+        return assemble(compose.compose_job([*words, f"output_dir={folder}"]).config)
 
 
 def test_frozen_features_are_the_published_ones(

@@ -35,7 +35,7 @@ TWO = ("image", "tabular")
 
 def experiment(given: list[str], folder: Path) -> Experiment:
     with compose.composer():
-        config = compose.compose([*given, "trainer.threads=1", "device=cpu"]).config
+        config = compose.compose_job([*given, "trainer.threads=1", "device=cpu"]).config
     return assemble({**config, "output_dir": str(folder)})
 
 

@@ -81,7 +81,7 @@ def line(tables: Tables, overrides: Overrides) -> Line:
 def made(given: list[str], folder: Path) -> tuple[Experiment, RunDirectory]:
     """Return an experiment and its new run directory."""
     with compose.composer():
-        composed = compose.compose(
+        composed = compose.compose_job(
             [*given, "trainer.threads=1", "device=cpu", f"output_dir={folder}"]
         )
     experiment = assemble(composed.config)

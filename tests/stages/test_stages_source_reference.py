@@ -306,7 +306,7 @@ def test_mixed_rows_have_no_label_for_what_reads_outputs(
     given = overrides(tables["one"], tables["two"], TWO, f"regularizer={name}")
     with compose.composer():
         for balance in ("mixup", "smote_features"):
-            config = compose.compose([*given, f"balance={balance}"]).config
+            config = compose.compose_job([*given, f"balance={balance}"]).config
             if (name, balance) != ("bi_tuning", "mixup"):
                 assert assemble(config).regularizer is not None
                 continue
@@ -330,7 +330,7 @@ def test_compiled_encoders_show_no_stages_to_what_watches_them(
 ) -> None:
     given = overrides(tables["one"], tables["two"], TWO, f"regularizer={name}", "compile=true")
     with compose.composer():
-        config = compose.compose(given).config
+        config = compose.compose_job(given).config
     if name != "delta":
         assert assemble(config).regularizer is not None
         return

@@ -278,7 +278,7 @@ def test_a_run_keeps_tests_and_reopens_the_best_point(
     assert len(set(values.values())) == 11
     # read back, the model is the point that was kept, stand-ins for missing values included
     with compose.composer():
-        composed = compose.compose([*given, "trainer.threads=1", "device=cpu"])
+        composed = compose.compose_job([*given, "trainer.threads=1", "device=cpu"])
     experiment = assemble(composed.config)
     precision = Precision("fp32", torch.device("cpu"))
     loaded = load_trained(experiment, run, precision.device)

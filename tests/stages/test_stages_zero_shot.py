@@ -104,7 +104,7 @@ def test_pairs_of_transformers_answer_as_the_library_does(
 @pytest.fixture
 def made() -> Iterator[Callable[[list[str]], Experiment]]:
     with compose.composer():
-        yield lambda words: assemble(compose.compose(words).config)
+        yield lambda words: assemble(compose.compose_job(words).config)
 
 
 def train_control(prepared: Prepared, words: list[str], folder: Path) -> tuple[Any, Any]:

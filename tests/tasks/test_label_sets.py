@@ -79,7 +79,7 @@ def test_the_separator_is_asked_for(cells, given, found):
 def test_what_the_tip_says_can_be_typed():
     for separator in (",", ";", " ", "/", "-", ":", " and ", "#", "、"):
         with compose.composer():
-            composed = compose.compose(
+            composed = compose.compose_job(
                 [
                     "target=table", "target.path=a", "target.label=y", "target.columns={text: t}",
                     f'target.label_separator="{separator}"',

@@ -16,7 +16,7 @@ BLOCK = 10_000_000
 """Similarities in memory at the same time: 80 MB."""
 
 
-class Knn(Score):
+class KnnAccuracy(Score):
     """The accuracy of a vote of 20 neighbours, or of all others if there are fewer.
 
     It assumes nothing about the features' distribution: a check on scores that assume a linear
