@@ -97,40 +97,58 @@ def _draw_all(found: TransferMatrix) -> list[Chart]:
 def _draw(found: TransferMatrix, matrices: Sequence[Matrix], title: str) -> Chart:
     """Return a heat map in which zero has no colour, and each cell states its gain."""
     columns = {target: found.name_column(matrices[0], target) for target in found.targets}
-    cells, rows = [], []
     one_source = len(matrices) > 1 and len(found.sources) == 1
     y = ", ".join(key for key, _ in matrices[0].setting) if one_source else "source"
-    for matrix in matrices:
-        values = " ".join(value for _, value in matrix.setting)
-        for source in found.sources:
-            row = source if len(matrices) == 1 else values if one_source else f"{source} {values}"
-            rows.append(row)
-            for target, column in columns.items():
-                cell = matrix.cells.get((source, target))
-                if cell is None:
-                    text = found.find_status(source, target)
-                    about = f"{source} → {target}: {text}"
-                    cells.append(HeatCell(row, column, math.nan, text, about))
-                else:
-                    cells.append(_make_cell(cell, row, column))
+    placed = [(matrix, source) for matrix in matrices for source in found.sources]
+    rows = [_name_row(matrix, source, matrices, one_source) for matrix, source in placed]
+    cells = [
+        _make_cell(found, matrix, (source, target), row, column)
+        for (matrix, source), row in zip(placed, rows, strict=True)
+        for target, column in columns.items()
+    ]
     known = [abs(x.gain.gain.value) for x in found.cells if math.isfinite(x.gain.gain.value)]
     most = max(known, default=None)  # one scale for all
     spec = draw_heat_map(
         cells, rows=rows, columns=list(columns.values()), x="target", y=y, most=most
     )
-    heads = tuple(list_matrix_heads(found, matrices[0]))
-    listed = [
-        (row, *cells[1:])
-        for matrix, place in zip(matrices, range(0, len(rows), len(found.sources)), strict=True)
-        for row, cells in zip(rows[place:], list_matrix_rows(found, matrix), strict=False)
-    ]
     widest = max(map(len, rows))
     width = COLUMN * len(columns) + round(chart_specs.LETTER * widest) + 110
-    grid = Grid(title, heads, tuple(listed))
+    grid = Grid(
+        title, tuple(list_matrix_heads(found, matrices[0])), _list_named(found, matrices, rows)
+    )
     return Chart(title, spec, grid, note="Blue gains, orange loses.", width=width)
 
 
-def _make_cell(cell: MatrixCell, row: str, column: str) -> HeatCell:
+def _name_row(matrix: Matrix, source: str, matrices: Sequence[Matrix], one_source: bool) -> str:
+    """Return what stands before a row: the source, the values of the setting, or both."""
+    if len(matrices) == 1:
+        return source
+    values = " ".join(value for _, value in matrix.setting)
+    return values if one_source else f"{source} {values}"
+
+
+def _list_named(
+    found: TransferMatrix, matrices: Sequence[Matrix], rows: Sequence[str]
+) -> tuple[tuple[str, ...], ...]:
+    """Return the lines of a table, each of which begins as its row of the heat map."""
+    return tuple(
+        (row, *line[1:])
+        for matrix, place in zip(matrices, range(0, len(rows), len(found.sources)), strict=True)
+        for row, line in zip(rows[place:], list_matrix_rows(found, matrix), strict=False)
+    )
+
+
+def _make_cell(
+    found: TransferMatrix, matrix: Matrix, pair: tuple[str, str], row: str, column: str
+) -> HeatCell:
+    """Return the cell of a source and a target, which says why where it has no gain."""
+    if (cell := matrix.cells.get(pair)) is not None:
+        return _describe_gain(cell, row, column)
+    text = found.find_status(*pair)
+    return HeatCell(row, column, math.nan, text, f"{pair[0]} → {pair[1]}: {text}")
+
+
+def _describe_gain(cell: MatrixCell, row: str, column: str) -> HeatCell:
     value = cell.gain.gain.value
     interval = format_cell_interval(cell).replace("-", "\u2212")
     about = f"{cell.source} → {cell.target}: {format_number(value, signed=True)}"

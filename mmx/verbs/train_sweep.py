@@ -86,16 +86,8 @@ def run_sweep(
     before = _snapshot(plan)
     task = SweepJob(plan, allowed, config_dirs, argv, until)
     chosen = found if again is None else again.choose_jobs(found)
-    stopped: int | None = None
     console = Console(stderr=True)
-    try:
-        with announce_process(plan.path):
-            _run_all(task, chosen, workers)
-    except SystemExit as error:
-        stopped = error.code if isinstance(error.code, int) and error.code > 2 else None
-    except BrokenExecutor:  # the launcher then ends the other workers too
-        text = "a worker process was killed: the same command goes on with what is not done"
-        console.print(text, soft_wrap=True)
+    stopped = _run_until_stopped(console, task, chosen, workers)
     if _snapshot(plan) != before:  # runs took time, in which data may have changed
         forget_data()
     rows = plan.make_rows(jobs)
@@ -119,6 +111,21 @@ def _share_machine(found: Sequence[Job], jobs: Sequence[Planned]) -> WorkerPlan:
     if found[0].composed.launcher.name != "basic":
         return WorkerPlan(1)
     return plan_sweep_workers(found, list_job_keys(jobs))
+
+
+def _run_until_stopped(
+    console: Console, task: SweepJob, found: Sequence[Job], workers: WorkerPlan
+) -> int | None:
+    """Run the jobs; return the exit code of what stopped them, None where nothing did."""
+    try:
+        with announce_process(task.sweep.path):
+            _run_all(task, found, workers)
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) and error.code > 2 else None
+    except BrokenExecutor:  # the launcher then ends the other workers too
+        text = "a worker process was killed: the same command goes on with what is not done"
+        console.print(text, soft_wrap=True)
+    return None
 
 
 def _run_all(task: SweepJob, found: Sequence[Job], workers: WorkerPlan) -> None:
