@@ -209,9 +209,7 @@ class Audio(Modality[AudioColumn, AudioSpec]):
         """Return a spec of the configured length, or of one second."""
         return AudioSpec(self.sample_rate, int(self.sample_rate * (self.max_seconds or 1.0)))
 
-    def other_scale(
-        self, spec: AudioSpec, source: AudioSpec, origin: Modality[Any, Any] | None = None
-    ) -> str | None:
+    def other_scale(self, spec: AudioSpec, source: AudioSpec) -> str | None:
         """Return a sentence on the sample rates if they differ; see :class:`Modality`."""
         if spec.sample_rate == source.sample_rate:
             return None

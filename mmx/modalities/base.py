@@ -265,9 +265,7 @@ class Modality(ABC, Generic[_C, _S]):
         """
         return {}
 
-    def other_scale(
-        self, spec: _S, source: _S, origin: Modality[Any, Any] | None = None
-    ) -> str | None:
+    def other_scale(self, spec: _S, source: _S) -> str | None:
         """Return a sentence on a difference in scale between source and target, or None.
 
         The features of an encoder depend on the scale of the inputs it was trained on. The
@@ -276,7 +274,6 @@ class Modality(ABC, Generic[_C, _S]):
         Args:
             spec: The target's spec.
             source: The source's spec.
-            origin: The source's modality; None where it is not known.
         """
         return None
 

@@ -40,6 +40,8 @@ from mmx.stage_id import Role
 PixelCount = Annotated[int, Field(ge=1, le=8_192)]
 SCALE = 1.5
 """Ratio of sides from which images count as being of different scales."""
+COMMON_CROP = 16
+"""The largest crop of the tasks by name; that of a source is not known to the target's images."""
 
 
 @dataclass(frozen=True)
@@ -161,19 +163,16 @@ class Image(Modality[ImageColumn, ImageSpec]):
         size = self.size if self.size is not None else 32
         return ImageSpec(*((size, size) if isinstance(size, int) else size))
 
-    def other_scale(
-        self, spec: ImageSpec, source: ImageSpec, origin: Modality[Any, Any] | None = None
-    ) -> str | None:
+    def other_scale(self, spec: ImageSpec, source: ImageSpec) -> str | None:
         """Return a sentence on the sizes if sides differ 1.5-fold; see :class:`Modality`."""
         sides = ((spec.height, source.height), (spec.width, source.width))
         if all(max(pair) < SCALE * min(pair) for pair in sides):
             return None
-        theirs = origin.crop if isinstance(origin, Image) else 0
         return (
             f"the source's images are {source.height}×{source.width} pixels, the target's "
             f"{spec.height}×{spec.width}, so objects may differ in size too: "
             f"{_type_size(Role.TARGET, source, self.crop)} or "
-            f"{_type_size(Role.SOURCE, spec, theirs)} makes them alike"
+            f"{_type_size(Role.SOURCE, spec, COMMON_CROP)} makes them alike"
         )
 
     def bytes_per_row(self, spec: ImageSpec) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -159,9 +159,7 @@ class Video(Modality[VideoColumn, VideoSpec]):
         spec = self.image.example()
         return VideoSpec(self.frames, spec.height, spec.width)
 
-    def other_scale(
-        self, spec: VideoSpec, source: VideoSpec, origin: Modality[Any, Any] | None = None
-    ) -> str | None:
+    def other_scale(self, spec: VideoSpec, source: VideoSpec) -> str | None:
         """Return a sentence on the frames if their number or size differs."""
         if spec == source:
             return None

@@ -227,12 +227,12 @@ def test_images_of_another_scale_are_named_with_what_makes_them_alike(own, sourc
 def test_what_makes_images_alike_leaves_no_crop_that_is_larger_than_they_are():
     small, large = ImageSpec(8, 8), ImageSpec(96, 96)
     cropped, plain = Image(size=96, crop=12), Image(size=8, crop=1)
-    said = cropped.other_scale(large, small, plain)
+    said = cropped.other_scale(large, small)
     assert said is not None
     assert said.endswith(
         ": target.image.size=8 target.image.crop=1 or source.image.size=96 makes them alike"
     )
-    said = plain.other_scale(small, large, cropped)
+    said = plain.other_scale(small, large)
     assert said is not None
     assert said.endswith(
         ": target.image.size=96 or source.image.size=8 source.image.crop=1 makes them alike"

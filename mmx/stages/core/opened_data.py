@@ -166,8 +166,8 @@ def say_other_scales(context: Context, specs: Specs, source_specs: Specs) -> lis
         for name, spec in specs.items()
         if name in source_specs
         # Otherwise it starts from another modality anyway.
-        and (origin := find_alike_origin(name, others, modalities, origins)) is not None
-        and (text := modalities[name].other_scale(spec, source_specs[name], others[origin]))
+        and find_alike_origin(name, others, modalities, origins) is not None
+        and (text := modalities[name].other_scale(spec, source_specs[name])) is not None
     ]
     for text in found:
         context.note(StageId.TARGET, text)
