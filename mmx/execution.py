@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import shlex
 import sys
 import time
 import traceback
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from mmx import stages
-from mmx.errors import Interrupted, MmxError
+from mmx.errors import Interrupted, MemoryExceededError, MmxError
 from mmx.experiment import Experiment
 from mmx.experiment.config_fingerprint import list_places
 from mmx.experiment.followers import Followers
@@ -33,6 +34,7 @@ from mmx.runs.sweep_process import watch_for_cancel
 from mmx.stage_id import StageId
 from mmx.stages.selection.validated import Judge, train_validated
 from mmx.training.events import Event, EventKind, Listener, StopRequest, stop_on_signals
+from mmx.training.memory import is_out_of_memory, name_full_memory
 from mmx.yaml_text import dump_yaml
 
 Say = Callable[[str], None]
@@ -45,6 +47,8 @@ Limits = tuple[float | None, tuple[int, int] | None]
 TRIAL_FILE = "trial.json"
 """What came out of a trial of a search."""
 LOG_FILE = "run.log"
+MEMORY_TEXT = 200
+"""Characters shown of what a library says of memory that is full."""
 LOG_FORMAT = logging.Formatter("%(asctime)s %(message)s")
 
 
@@ -253,7 +257,17 @@ def _run_to_end(
         ending.end_run(directory, "interrupted", error="stopped at once", signal=2)
         return {"status": "interrupted", "error": "stopped at once", "exit_code": 130}
     except Exception as error:
-        return _fail(directory, log, ending.explain_full_disk(error, directory))
+        return _fail(directory, log, _explain(error, directory))
+
+
+def _explain(error: Exception, directory: RunDirectory) -> Exception:
+    """Return an error about a full disk or memory as one that says what to type."""
+    again = f"mmx resume {shlex.quote(str(directory.path))}"
+    if is_out_of_memory(error):
+        text = " ".join(str(error).split())[:MEMORY_TEXT] or type(error).__name__
+        tip = f"end other programs, in a sweep type jobs=1, then {again}"
+        return MemoryExceededError(f"{name_full_memory(error)} is out of memory: {text}", tip=tip)
+    return ending.explain_full_disk(error, directory.path, again)
 
 
 def _tell(directory: RunDirectory, listen: Listener, log: logging.Logger) -> Say:

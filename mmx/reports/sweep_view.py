@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Group
@@ -22,17 +22,31 @@ from mmx.workers.plan import WorkerPlan
 REDRAWN_EVERY_SECONDS = 0.25
 SKIPPED = "skipped "
 """What the line of a job begins with that the sweep has already."""
+TIMED_SECONDS = 1.0
+"""Least time of steps from which the time of all jobs is estimated."""
+FAILED = "failed: "
+"""What the line of a job begins with whose run has failed."""
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """A step of a stage, and when it was heard of."""
+
+    event: Event
+    moment: float
 
 
 @dataclass
 class _JobState:
-    """What is known of a job that was begun."""
+    """What is known of a job that was begun; ``first``: the first step of the present stage."""
 
     began: float
+    first: _Timed | None = None
     event: Event | None = None
     told: str = ""
     best: str = ""
     skipped: bool = False
+    failed: bool = False
 
 
 @dataclass
@@ -44,15 +58,20 @@ class SweepView(View):
         plan: How they share the machine.
         console: Where it is shown.
         what: What they are called.
+        stages: How many stages each job trains; without it no time is told before a job has ended.
+        clock: Tells the time in seconds.
     """
 
     names: Sequence[str]
     plan: WorkerPlan
     console: Console
     what: str = "jobs"
+    stages: Sequence[int] = ()
+    clock: Callable[[], float] = time.monotonic
     running: dict[int, _JobState] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
     ended: int = 0
+    timed: tuple[float, str] | None = None
 
     def open(self) -> None:
         """Say what begins."""
@@ -64,10 +83,14 @@ class SweepView(View):
 
     def hear(self, number: int, message: Message) -> None:
         """Take a message of a job."""
-        state = self.running.setdefault(number, _JobState(time.monotonic()))
+        state = self.running.setdefault(number, _JobState(self.clock()))
         if isinstance(message, Line):
             state.skipped = state.skipped or message.text.startswith(SKIPPED)
-            self.show_line(message)
+            state.failed = state.failed or message.text.startswith(FAILED)
+            if message.text.startswith(FAILED):
+                self.say(f"failed {self.names[number]}: {message.text.removeprefix(FAILED)}")
+            else:
+                self.show_line(message)
         elif isinstance(message, Heard):
             self._follow(number, state, message.event)
         else:
@@ -81,11 +104,40 @@ class SweepView(View):
             self.say(f"{self.names[number]}: {event.text}", "bold red")
         elif event.kind is not EventKind.VITALS:
             state.event = event
+            if event.kind in (EventKind.STEP, EventKind.EPOCH) and self.timed is None:
+                self._time_steps(number, state, _Timed(event, self.clock()))
             state.told = format_metrics(event.values) or event.text or state.told
+
+    def _time_steps(self, number: int, state: _JobState, now: _Timed) -> None:
+        """Estimate the seconds of a job from the first steps of the first stage that tells them.
+
+        The very first step is left out, since it also makes what later ones find ready.
+        """
+        first = state.first
+        if first is None or first.event.stage != now.event.stage:
+            state.first = now
+            return
+        steps, took = now.event.step - first.event.step, now.moment - first.moment
+        if steps < 1 or took < TIMED_SECONDS or not self.stages or not self.stages[number]:
+            return
+        stages = self.stages[number]
+        alike = "" if stages == 1 else f", {stages} stages alike"
+        where = f"steps {first.event.step} to {now.event.step} of {now.event.steps}"
+        why = f"from {where} of {now.event.stage} in {self.names[number]}{alike}"
+        self.timed = took / steps * now.event.steps * stages, why
+        self.tell_time()
+
+    def tell_time(self) -> None:
+        """Say how long the jobs will take, once, before one has ended."""
+        left = self.count_seconds_left()
+        if self.timed is not None and left is not None and not self.seconds:
+            count = len(self.names) - self.ended
+            time_left = format_time(left)
+            self.say(f"about {time_left} of training for {count} {self.what}, {self.timed[1]}")
 
     def _end(self, number: int, state: _JobState, message: Ended | Lost) -> None:
         self.ended += 1
-        took = time.monotonic() - state.began
+        took = self.clock() - state.began
         name = self.names[number]
         if isinstance(message, Lost):
             how = f"signal {-message.code}" if message.code < 0 else f"exit code {message.code}"
@@ -96,9 +148,9 @@ class SweepView(View):
             )
         elif message.error:
             self.say(f"failed {name}: {message.error}", "bold red")
-        elif not message.code and not state.skipped:
+        elif not message.code and not state.skipped and not state.failed:
             self.seconds.append(took)
-            if state.best:  # else its run has failed, and has said so
+            if state.best:
                 self.say(f"done {name}: {state.best}  ({took:.1f} s)")
 
     def show_line(self, line: Line) -> None:
@@ -109,11 +161,15 @@ class SweepView(View):
         """Redraw what is redrawn."""
 
     def count_seconds_left(self) -> float | None:
-        """Return the seconds until the end, from the mean of the jobs so far; None before one."""
-        if not self.seconds:
-            return None
+        """Return the seconds until the end: from the mean of the jobs so far, or timed steps.
+
+        None while neither is known.
+        """
         left = len(self.names) - self.ended
-        return left * sum(self.seconds) / len(self.seconds) / self.plan.processes
+        at_once = max(1, min(self.plan.processes, left))
+        if self.seconds:
+            return left * sum(self.seconds) / len(self.seconds) / at_once
+        return None if self.timed is None else left * self.timed[0] / at_once
 
 
 @dataclass
@@ -142,7 +198,7 @@ class LiveSweepView(SweepView):
 
     def tick(self) -> None:
         """Redraw, a few times a second."""
-        now = time.monotonic()
+        now = self.clock()
         if self.live is None or now - self.drawn < REDRAWN_EVERY_SECONDS:
             return
         self.drawn = now
@@ -163,23 +219,28 @@ class LiveSweepView(SweepView):
     def _draw_count(self) -> Text:
         left = self.count_seconds_left()
         text = f"{self.ended} of {len(self.names)} {self.what} ended"
-        return Text(text if left is None else f"{text}, about {_format_time(left)} left", "dim")
+        return Text(text if left is None else f"{text}, about {format_time(left)} left", "dim")
 
 
-def _format_time(seconds: float) -> str:
+def format_time(seconds: float) -> str:
+    """Return a time as people say it."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def open_sweep_view(names: Sequence[str], plan: WorkerPlan, what: str = "jobs") -> SweepView:
+def open_sweep_view(
+    names: Sequence[str], plan: WorkerPlan, what: str = "jobs", stages: Sequence[int] = ()
+) -> SweepView:
     """Return a live view where stderr is a terminal, else plain lines.
 
     Args:
         names: A short name for each job.
         plan: How they share the machine.
         what: What they are called.
+        stages: How many stages each job trains.
     """
     console = Console(stderr=True)
-    return (LiveSweepView if console.is_terminal else SweepView)(names, plan, console, what)
+    kind = LiveSweepView if console.is_terminal else SweepView
+    return kind(names, plan, console, what, stages)

@@ -9,7 +9,6 @@ import contextlib
 import errno
 import os
 import re
-import shlex
 from pathlib import Path
 
 from mmx.errors import MmxError, RunError
@@ -24,13 +23,18 @@ _SHORT = 1000
 """Characters of an error that fit into the disk block that the status file already occupies."""
 
 
-def explain_full_disk(error: Exception, directory: RunDirectory) -> Exception:
-    """Return an error about a full disk as one that says what to type; others unchanged."""
+def explain_full_disk(error: Exception, path: Path, again: str) -> Exception:
+    """Return an error about a full disk as one that says what to type; others unchanged.
+
+    Args:
+        error: The error.
+        path: What was written, where the error does not say.
+        again: What to type once there is room.
+    """
     if not (isinstance(error, OSError) and error.errno in FULL):
         return error
-    where = error.filename or directory.path
-    tip = f"make room, then mmx resume {shlex.quote(str(directory.path))}"
-    return RunError(f"no room to write {where}: {error.strerror}", tip=tip)
+    where = error.filename or path
+    return RunError(f"no room to write {where}: {error.strerror}", tip=f"make room, then {again}")
 
 
 def end_run(

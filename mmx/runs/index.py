@@ -171,18 +171,18 @@ def facts(directory: RunDirectory) -> dict[str, CellValue]:
     """
     options = {key.replace("/", "."): each for key, each in directory.names().items()}
     return {
-        **dict(_flatten(directory.summary())),
-        **dict(_flatten(directory.config())),
+        **dict(flatten(directory.summary())),
+        **dict(flatten(directory.config())),
         **options,
     }
 
 
-def _flatten(node: Json, prefix: str = "") -> Iterator[tuple[str, CellValue]]:
+def flatten(node: Json, prefix: str = "") -> Iterator[tuple[str, CellValue]]:
     """Return dotted keys and plain values of nested mappings."""
     for key, value in node.items():
         where = f"{prefix}{key}"
         if isinstance(value, dict):
-            yield from _flatten(value, f"{where}.")
+            yield from flatten(value, f"{where}.")
         elif isinstance(value, list):
             yield where, shorten(json.dumps(value, ensure_ascii=False))
         elif isinstance(value, float) and not math.isfinite(value):

@@ -3,7 +3,7 @@
 ``index.sqlite`` under the output folder has one row for each run that has ended. A row counts only
 while the run's files are the ones that were read: the same inodes, sizes and times of change,
 which no copy of a folder keeps. It may be deleted at any time, and a folder that cannot be
-written is read without it.
+written, or whose locks hold on one machine alone, is read without it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from mmx.runs.file_locks import explain_local_locks
 
 FILE = "index.sqlite"
 FORMAT = 2
@@ -63,6 +65,8 @@ class IndexCache:
     def __enter__(self) -> IndexCache:
         # A pipe or a folder of that name is left alone, and so is a link to somewhere else.
         if self._path.is_symlink() or (self._path.exists() and not self._path.is_file()):
+            return self
+        if explain_local_locks(self._path.parent):  # two machines could write at the same time
             return self
         with self._unless_unusable():
             try:

@@ -28,6 +28,7 @@ from mmx.training.data import Rows, make_batches
 from mmx.training.events import Event, EventKind, Listener, StopRequest
 from mmx.training.gradient_check import GradientCheck
 from mmx.training.loss import BatchLoss
+from mmx.training.memory import MACHINE, is_out_of_memory, name_full_memory
 from mmx.training.optimizer import make_parameter_groups, set_rates, warmup_cosine
 from mmx.training.randomness import leave_new_memory_as_it_is, seed_torch
 from mmx.training.recipe import FitResult, Progress, Recipe, Validation
@@ -71,8 +72,10 @@ def fit(
                 # An operator that reads memory before it is written shows itself in an epoch.
                 with leave_new_memory_as_it_is(when=run.progress.epochs > first):
                     run.train_epoch(run.progress.epochs, stop)
-        except torch.cuda.OutOfMemoryError as error:
-            raise out_of_memory_error(recipe, "CUDA") from error
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise out_of_memory_error(recipe, name_full_memory(error)) from error
         return run.finish()
 
 
@@ -89,9 +92,10 @@ def out_of_memory_error(recipe: Recipe, device: str) -> MemoryExceededError:
         f"trainer.batch_size={size // 2} trainer.accumulate={accumulate * 2} takes the same steps "
         "with half the memory"
     )
+    tip = fits if size > 1 else "choose a smaller encoder, or smaller inputs"
     return MemoryExceededError(
         f"{device} is out of memory in stage {recipe.stage} at trainer.batch_size={size}",
-        tip=fits if size > 1 else "choose a smaller encoder, or smaller inputs",
+        tip=f"{tip}; in a sweep also jobs=1" if device == MACHINE else tip,
     )
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmx.reports.sweep_view import format_time
 from mmx.runs import sweep
+from mmx.runs.earlier_times import estimate_seconds, find_earlier_seconds
 from mmx.runs.standing import Standing
 from mmx.runs.variation import join_overrides
 from mmx.verbs.preflight import Job
@@ -25,6 +27,7 @@ def show_dry_run(found: Sequence[Job], where: Path | None, *, multirun: bool) ->
     output = Path(found[0].experiment.settings.output_dir)
     if not multirun:
         print(f"would run {_name(found[0])} in {where or output / 'runs'}")
+        print(_describe_time(found, output, 1))
         return 0
     jobs = plan_jobs(found)
     planned = sweep.find_sweep(output, jobs, where)
@@ -38,7 +41,11 @@ def show_dry_run(found: Sequence[Job], where: Path | None, *, multirun: bool) ->
     if found[0].composed.launcher.name != "basic":
         print(f"on hydra/launcher={found[0].composed.launcher.name}")
     else:
-        print(_describe_workers(plan_sweep_workers(found, [each.wanted.key for each in jobs])))
+        workers = plan_sweep_workers(found, [each.wanted.key for each in jobs])
+        print(_describe_workers(workers))
+        left = [job for job, word in zip(found, words, strict=True) if word != "done"]
+        if left:
+            print(_describe_time(left, output, workers.processes))
     return 0
 
 
@@ -55,6 +62,30 @@ def _describe(standing: Standing, name: str) -> tuple[str, str]:
     if standing.outdated is not None:
         return "to run again", f"would run again {name}: {standing.why}"
     return "to run", f"would run {name}"
+
+
+def _describe_time(left: Sequence[Job], output: Path, at_once: int) -> str:
+    """Return how long jobs will take by earlier runs, or why that is not known.
+
+    Args:
+        left: Those that are not done.
+        output: Folder of all outputs, whose runs are looked at.
+        at_once: How many run at the same time.
+    """
+    planned = [(job.experiment.names, job.experiment.config) for job in left]
+    found = find_earlier_seconds(output, planned)
+    known = [each for each in found if each]
+    if not known:
+        return (
+            f"time: not known, since {output} has no finished run with these parts, controls, "
+            "epochs and batch size; a sweep tells it after its first steps"
+        )
+    seconds = estimate_seconds(known, at_once)
+    runs = sum({id(each): len(each) for each in known}.values())  # like jobs share their runs
+    earlier = "1 earlier run" if runs == 1 else f"{runs} earlier runs"
+    text = f"time: about {format_time(seconds)}, from {earlier} with the same parts and epochs"
+    new = len(found) - len(known)
+    return f"{text}; {new} of {len(found)} jobs have none, and are not in it" if new else text
 
 
 def _describe_workers(plan: WorkerPlan) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from mmx.config.hydra_node import OWN_LAUNCHERS
 from mmx.config.launch import run_jobs
-from mmx.errors import BUDGET_USED, MmxError
+from mmx.errors import BUDGET_USED, MmxError, UsageError
 from mmx.experiment import Experiment
 from mmx.experiment.identify import forget_data
 from mmx.json_object import Json
@@ -23,6 +24,8 @@ from mmx.reports.sweep_page import write_sweep
 from mmx.runs import sweep
 from mmx.runs.directory import RunDirectory
 from mmx.runs.draw import Draw
+from mmx.runs.ending import explain_full_disk
+from mmx.runs.file_locks import explain_local_locks
 from mmx.runs.sweep import Planned, Sweep
 from mmx.runs.sweep_process import announce_process
 from mmx.runs.variation import label_variants
@@ -32,6 +35,7 @@ from mmx.verbs.sweep_line import Continuation
 from mmx.verbs.train_job import SweepJob, describe_wanted
 from mmx.verbs.train_workers import plan_sweep_workers, run_in_workers, run_on_cluster
 from mmx.workers.plan import WorkerPlan
+from mmx.workers.remote import is_here
 
 LOG_WIDTH = 160
 """Columns of a table that goes to a pipe or log."""
@@ -75,6 +79,7 @@ def run_sweep(
 
     Raises:
         RunError: The sweep that goes on has other jobs.
+        UsageError: Its jobs run on several machines, and its folder has no locks between them.
     """
     forget_data()  # of an earlier sweep of this process
     jobs = plan_jobs(found)
@@ -82,6 +87,7 @@ def run_sweep(
         argv = again.choose_line(argv, [job.overrides for job in jobs], list_job_keys(jobs))
     workers = _share_machine(found, jobs)
     output = Path(found[0].experiment.settings.output_dir)
+    _check_locks(sweep.find_sweep(output, jobs, where).path, found)
     plan = sweep.plan_sweep(output, jobs, where, argv)
     before = _snapshot(plan)
     task = SweepJob(plan, allowed, config_dirs, argv, until)
@@ -91,19 +97,47 @@ def run_sweep(
     if _snapshot(plan) != before:  # runs took time, in which data may have changed
         forget_data()
     rows = plan.make_rows(jobs)
-    plan.write_summary(rows)
     console.width = console.width if console.is_terminal else LOG_WIDTH
     for table in sweep.make_tables(rows):
         console.print(table)
-    _say_gains(console, plan, rows, argv)
+    full: Exception | None = None
+    try:
+        plan.write_summary(rows)
+        _say_gains(console, plan, rows, argv)
+    except OSError as error:  # what has failed is said all the same
+        again = f"mmx sweep resume {shlex.quote(str(plan.path))}"
+        full = explain_full_disk(error, plan.path, again)
     failures = [row for row in rows if row["status"] != "done"]
     for text in _describe_failures(failures):
         console.print(text, markup=False, highlight=False, soft_wrap=True)
     if stopped == BUDGET_USED:
         text = "stopped: the budget of time is used up; the same command goes on"
         console.print(text, highlight=False, soft_wrap=True)
+    if full is not None:
+        raise full
     failed = 1 if failures else 0
     return EndedSweep(plan.path, rows, failed if stopped is None else stopped)
+
+
+def _check_locks(path: Path, found: Sequence[Job]) -> None:
+    """Say that a sweep's folder has no locks between machines, if so.
+
+    Raises:
+        UsageError: Its jobs run on several.
+    """
+    why = explain_local_locks(path)
+    if not why:
+        return
+    launcher = found[0].composed.launcher
+    if launcher.name in OWN_LAUNCHERS and not is_here(launcher.name, launcher.options):
+        raise UsageError(
+            f"{why}: its locks hold on one machine alone, and the jobs of "
+            f"hydra/launcher={launcher.name} run on several",
+            tip="hydra.sweep.dir=<a folder on another file system>, or run the jobs on one machine "
+            "(without hydra/launcher), or have it mounted with locks (docs/guides/clusters.md)",
+        )
+    text = f"note: {why}: its locks hold on one machine alone, so run this sweep on one at a time"
+    Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _share_machine(found: Sequence[Job], jobs: Sequence[Planned]) -> WorkerPlan:

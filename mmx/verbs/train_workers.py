@@ -9,6 +9,7 @@ from typing import Any
 
 from mmx.config.composed import Composed
 from mmx.config.launch import find_launcher_of_all
+from mmx.controls import find_control
 from mmx.errors import ConfigError, Problem
 from mmx.experiment import Experiment
 from mmx.experiment.settings import Jobs
@@ -63,6 +64,17 @@ def plan_sweep_workers(found: Sequence[Job], keys: Sequence[str]) -> WorkerPlan:
     return plan_workers(jobs, len(set(keys)), given, cuda=cuda, size=size)
 
 
+def count_trained_stages(found: Sequence[Job]) -> list[int]:
+    """Return how many stages each job trains in epochs; 0 where a search decides that."""
+    counts = []
+    for job in found:
+        experiment = job.experiment
+        controls = sum(find_control(name).trained for name in experiment.controls)
+        count = 1 + bool(experiment.trains_source) + controls
+        counts.append(count if experiment.transfer.search is None else 0)
+    return counts
+
+
 def find_jobs(found: Sequence[Job]) -> Jobs:
     """Return ``jobs`` of a sweep, which is one for all of it."""
     given: list[Jobs] = [job.composed.config.get("jobs", "auto") for job in found]
@@ -87,7 +99,7 @@ def run_in_workers(task: SweepJob, found: Sequence[Job], plan: WorkerPlan) -> in
     work = _Work(task, [job.composed for job in found], [job.experiment for job in found])
     names = name_jobs([job.overrides for job in found])
     with (
-        open_sweep_view(names, plan) as view,
+        open_sweep_view(names, plan, stages=count_trained_stages(found)) as view,
         Pool(work, plan, view.hear, view.tick) as pool,
     ):
         return pool.run(range(len(found)), task.until)

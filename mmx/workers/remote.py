@@ -178,12 +178,19 @@ def plan_remote(
     """
     is_submitit = launcher == "submitit"
     cpus = int(options.get("cpus_per_task" if is_submitit else "num_cpus", 1))
-    here = options.get("cluster") == "local" if is_submitit else not options.get("address")
+    here = is_here(launcher, options)
     most = max(1, count_cores() // cpus) if here else count
     if is_submitit:
         most = int(options.get("array_parallelism", most if here else 256))
     plan = WorkerPlan(min(most, count), cpus, why=f"hydra/launcher={launcher}")
     return plan, plan.processes if here else None
+
+
+def is_here(launcher: str, options: Mapping[str, Any]) -> bool:
+    """Return whether a launcher of ours runs all jobs on this machine."""
+    if launcher == "submitit":
+        return options.get("cluster") == "local"
+    return not options.get("address")
 
 
 def _is_hang_up(stop: StopRequest) -> bool:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from mmx.cli import main
+from mmx.runs import recorded
 
 LINE = ("source=none", "target=digits", "control=none", "trainer.epochs=1", "target.limit=60")
+UNKNOWN = (
+    "time: not known, since outputs has no finished run with these parts, controls, epochs and "
+    "batch size; a sweep tells it after its first steps"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -24,13 +30,14 @@ def test_a_sweep_that_is_new_partly_done_and_outdated(
     told = " ".join(LINE)
     assert main([*words, "--dry-run"]) == 0
     out, _ = capsys.readouterr()
-    head, tail = out.splitlines()[:-1], out.splitlines()[-1]
+    *head, tail, timed = out.splitlines()
     assert head == [
         f"would run {told} seed=1 jobs=2",
         f"would run {told} seed=2 jobs=2",
         "2 jobs in sweep: 2 to run",
     ]
     assert tail.startswith("2 at the same time (jobs=2), ")
+    assert timed == UNKNOWN
     assert not list(tmp_path.iterdir())
     assert main(["train", "-m", *LINE, "seed=1", "hydra.sweep.dir=sweep"]) == 0
     capsys.readouterr()
@@ -39,11 +46,41 @@ def test_a_sweep_that_is_new_partly_done_and_outdated(
     (run,) = (tmp_path / "sweep" / "runs").iterdir()
     assert out.splitlines()[0] == f"done {told} seed=1 jobs=2: sweep/runs/{run.name}"
     assert out.splitlines()[2] == "2 jobs in sweep: 1 done, 1 to run"
+    assert out.splitlines()[-1] == UNKNOWN  # a sweep elsewhere is none of the output folder
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["seed=2,3"], "from 2 earlier runs with the same parts and epochs"),
+        (["seed=3", "trainer.epochs=2"], None),
+        (
+            ["seed=3", "trainer.batch_size=32,64"],
+            "from 2 earlier runs with the same parts and epochs; "
+            "1 of 2 jobs have none, and are not in it",
+        ),
+    ],
+)
+def test_the_time_is_that_of_runs_alike(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], told: str | None
+) -> None:
+    runs = tmp_path / "outputs" / "runs"
+    for seed in (1, 2):
+        assert main(["train", *LINE, f"seed={seed}"]) == 0
+    for run, seconds in zip(sorted(runs.iterdir()), (60.0, 180.0), strict=True):
+        summary = json.loads((run / "summary.json").read_text())
+        summary["timing"]["total_s"] = seconds
+        recorded.replace(run, "summary.json", json.dumps(summary))
+    capsys.readouterr()
+    assert main(["train", "-m", *LINE, "jobs=1", *more, "--dry-run"]) == 0
+    *_, timed = capsys.readouterr().out.splitlines()
+    count = 2 if "seed=2,3" in more else 1
+    assert timed == (f"time: about {2 * count} min, {told}" if told else UNKNOWN)
 
 
 def test_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", *LINE, "--dry-run"]) == 0
-    assert capsys.readouterr().out == f"would run {' '.join(LINE)} in outputs/runs\n"
+    assert capsys.readouterr().out == (f"would run {' '.join(LINE)} in outputs/runs\n{UNKNOWN}\n")
     assert not list(tmp_path.iterdir())
 
 

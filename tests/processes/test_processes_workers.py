@@ -10,10 +10,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+from mmx.cli import main
 from mmx.runs.directory import RunDirectory
+from mmx.training.fit import _Run as Run
 
 pytestmark = pytest.mark.slow
 SEEDS = 4
@@ -150,4 +154,30 @@ def test_a_stopped_sweep_saves_its_runs_and_goes_on(
     assert "not started: 2 jobs; the same command goes on with what is not done" in err
     code, err = finish(tmp_path, words, "2")
     assert (code, err.count("resuming ")) == (0, 2)
+    assert numbers(tmp_path) == numbers(whole)
+
+
+def test_memory_that_is_full_loses_one_job_and_says_which(
+    whole: Path, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """What torch itself says where the system gives it no memory, in a worker."""
+    real = Run.train_epoch
+
+    def train_epoch(self: Run, *given: Any) -> None:
+        if self.recipe.seed == 2 and full:
+            torch.empty(1 << 60)
+        real(self, *given)
+
+    full = True
+    monkeypatch.setattr(Run, "train_epoch", train_epoch)
+    monkeypatch.chdir(tmp_path)
+    assert main([*words, "jobs=2"]) == 1
+    said = capsys.readouterr().err
+    (lost,) = [line for line in said.splitlines() if line.startswith("failed seed=2: ")]
+    assert lost.endswith("this machine is out of memory in stage target at trainer.batch_size=12")
+    assert "trainer.batch_size=6 trainer.accumulate=2 takes the same steps" in said
+    assert "in a sweep also jobs=1" in said
+    assert sum(line.startswith("done ") for line in said.splitlines()) == SEEDS - 1
+    full = False
+    assert main([*words, "jobs=2"]) == 0
     assert numbers(tmp_path) == numbers(whole)

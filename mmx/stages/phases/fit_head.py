@@ -31,6 +31,7 @@ from mmx.training.encode import BATCH_SIZE
 from mmx.training.events import Event, EventKind, Listener, StopRequest
 from mmx.training.fit import count_steps_per_epoch
 from mmx.training.many_heads import HeadTraining, TrainableHead, TrainedHead, train_heads
+from mmx.training.memory import is_out_of_memory, name_full_memory
 from mmx.training.optimizer import Optimizer
 from mmx.training.randomness import seed_torch
 from mmx.training.recipe import FitResult, Recipe
@@ -182,8 +183,10 @@ def _train_as_batch(
     began = time.perf_counter()
     try:
         trained = train_heads(heads, [x] * len(seeds), y, [val] * len(seeds), seeds, plan, stop)
-    except torch.cuda.OutOfMemoryError as error:
-        raise _memory_error(len(seeds) * len(decays)) from error
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise _memory_error(name_full_memory(error), len(seeds) * len(decays)) from error
     seconds = time.perf_counter() - began - validating  # as fit's: without validation
     of_decay = list(zip(*trained, strict=True))  # L of S heads
     metrics = [_mean([each.val for each in heads]) for heads in of_decay]
@@ -262,9 +265,9 @@ def _notes_on_training(
     return tuple(notes)
 
 
-def _memory_error(heads: int) -> MemoryExceededError:
+def _memory_error(device: str, heads: int) -> MemoryExceededError:
     return MemoryExceededError(
-        f"CUDA is out of memory for {heads} heads that train as one batch",
+        f"{device} is out of memory for {heads} heads that train as one batch",
         tip="fewer of transfer.decays or of transfer.head_seeds, or a smaller trainer.batch_size",
     )
 
