@@ -22,6 +22,8 @@ from mmx.quoting import format_value
 
 HYDRA = "hydra"
 LAUNCHER_GROUP = "hydra/launcher"
+SEARCH_LINE = "mmx search 'optimizer.lr=log(1e-4,1e-2)' trials=20"
+"""What a search looks like: the settings that vary have a range."""
 SWEEPER_GROUP = "hydra/sweeper"
 OF_LAUNCHER = "hydra.launcher."
 DIRECTORY_KEYS = ("hydra.run.dir", "hydra.sweep.dir")
@@ -129,7 +131,7 @@ def refuse_typed(overrides: Sequence[str]) -> list[Problem]:
             continue  # its value is checked once the launcher is known
         elif key == SWEEPER_GROUP or key.startswith(f"{HYDRA}.sweeper."):
             reason = "mmx runs every combination of a sweep; it searches by a verb of its own"
-            problems.append(Problem(text, reason, type_this="mmx search 'key=log(a,b)' trials=20"))
+            problems.append(Problem(text, reason, type_this=SEARCH_LINE))
         elif key != LAUNCHER_GROUP:
             keys = _list_accepted()
             near = closest(key.lstrip("+~"), keys)

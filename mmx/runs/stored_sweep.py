@@ -106,8 +106,13 @@ def list_sweeps(root: Path) -> list[Path]:
     return sorted(found, key=lambda each: (find_last_start(each), each))
 
 
-def find_sweep_directory(root: Path, name: str) -> Path:
+def find_sweep_directory(root: Path, name: str, verb: str = "status") -> Path:
     """Return the directory of a sweep that is named by its id or path.
+
+    Args:
+        root: The output folder.
+        name: What was typed.
+        verb: The word of mmx sweep that it was typed after.
 
     Raises:
         RunError: There is no such sweep.
@@ -118,7 +123,7 @@ def find_sweep_directory(root: Path, name: str) -> Path:
     ids = [path.name for path in list_sweeps(root)]
     near = closest(Path(name).name, ids) or (ids[-1] if ids else None)
     have = f"{root} has {', '.join(ids[-5:])}" if ids else f"{root} has none"
-    tip = f"mmx sweep status {near}" if near else "mmx train -m seed=1,2 makes one"
+    tip = f"mmx sweep {verb} {near}" if near else "mmx train -m seed=1,2 makes one"
     raise RunError(f"there is no sweep {name}; {have}", tip=tip)
 
 

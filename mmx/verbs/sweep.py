@@ -52,7 +52,9 @@ COMMAND = 100
 
 def main(arguments: Sequence[str]) -> int:
     """Do what the first word says, and return the exit code."""
-    if arguments and not arguments[0].startswith("-") and arguments[0] not in WORDS:
+    if not arguments:
+        raise UsageError(f"mmx sweep needs one of {', '.join(WORDS)}", tip="mmx sweep ls")
+    if not arguments[0].startswith("-") and arguments[0] not in WORDS:
         near = closest(arguments[0], WORDS) or "ls"
         raise UsageError(
             f"mmx sweep has no {arguments[0]!r}; it has {', '.join(WORDS)}", tip=f"mmx sweep {near}"
@@ -65,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
         ids = [path.name for path in list_sweeps(root)]
         tip = f"mmx sweep {given.what} {ids[-1]}" if ids else "mmx sweep ls"
         raise UsageError(f"mmx sweep {given.what} needs a sweep", tip=tip)
-    path = find_sweep_directory(root, given.sweep)
+    path = find_sweep_directory(root, given.sweep, given.what)
     if given.what == "status":
         return _show(read_sweep(path), as_json=given.json)
     if given.what == "cancel":

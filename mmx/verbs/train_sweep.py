@@ -108,7 +108,7 @@ def run_sweep(
         again = f"mmx sweep resume {shlex.quote(str(plan.path))}"
         full = explain_full_disk(error, plan.path, again)
     failures = [row for row in rows if row["status"] != "done"]
-    for text in _describe_failures(failures):
+    for text in _describe_failures(failures, plan.path):
         console.print(text, markup=False, highlight=False, soft_wrap=True)
     if stopped == BUDGET_USED:
         text = "stopped: the budget of time is used up; the same command goes on"
@@ -216,12 +216,15 @@ def _snapshot(plan: Sweep) -> dict[str, object]:
     return found
 
 
-def _describe_failures(rows: Sequence[dict[str, object]]) -> Iterator[str]:
-    """Yield a line for each job that is not done; jobs that never started share one."""
+def _describe_failures(rows: Sequence[dict[str, object]], path: Path) -> Iterator[str]:
+    """Yield a line for each job that is not done, and what to type; those not started share one."""
     begun = [row for row in rows if row["run"]]
     for row in begun:
         why = f": {row['error']}" if row["error"] else ""
         yield f"{row['status']}: {row['job']}{why} ({row['run']})"
+    if any(row["status"] == "failed" for row in begun):
+        again = f"mmx sweep resume {shlex.quote(str(path))}"
+        yield f"  tip: {again}   (what is not done, once that is mended)"
     if waiting := len(rows) - len(begun):
         jobs = "1 job" if waiting == 1 else f"{waiting} jobs"
         yield f"not started: {jobs}; the same command goes on with what is not done"

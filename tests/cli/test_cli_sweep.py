@@ -57,7 +57,10 @@ def test_what_became_of_a_sweep(
     line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(line) == 1
-    path = Path(capsys.readouterr().out.strip())
+    out, err = capsys.readouterr()
+    path = Path(out.strip())
+    again = f"  tip: mmx sweep resume {path}   (what is not done, once that is mended)"
+    assert err.splitlines()[-1] == again
     (row,) = rows(capsys, "ls")
     assert row["sweep"] == path.name
     assert (row["done"], row["failed"], row["running"], row["left"]) == (1, 1, 0, 0)
@@ -275,6 +278,7 @@ def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     (sweep / "plan.json").write_text('{"jobs": []}')
     for words, kind, parts in (
         (["status", "abc124"], RunError, ["abc124", "abc123"]),
+        ([], UsageError, ["ls, status, resume, retry, cancel"]),
         (["status"], UsageError, ["status"]),
         (["lst"], UsageError, ["lst"]),
         (["resume", "abc123"], RunError, ["command line"]),
@@ -282,6 +286,9 @@ def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         with pytest.raises(kind) as caught:
             main(["sweep", *words, "--debug"])
         check_error(caught.value, *parts)
+    with pytest.raises(RunError) as caught:
+        main(["sweep", "resume", "abc124", "--debug"])
+    assert caught.value.tip == "mmx sweep resume abc123"
     assert main(["sweep", "cancel", "abc123"]) == 1
     (sweep / "plan.json").write_text('{"jobs": [3]}')
     with pytest.raises(RunError, match="is not what mmx wrote"):

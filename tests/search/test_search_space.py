@@ -107,7 +107,7 @@ def test_hydra_s_sweepers_lead_to_the_verb(
     from mmx.cli import main
 
     assert main(["train", "-m", "hydra/sweeper=optuna", "seed=1,2"]) == 2
-    assert "type:     mmx search 'key=log(a,b)' trials=20" in capsys.readouterr().err
+    assert "type:     mmx search 'optimizer.lr=log(1e-4,1e-2)' trials=20" in capsys.readouterr().err
 
 
 def test_whole_ends_of_a_setting_that_is_none_leave_what_lies_between() -> None:
