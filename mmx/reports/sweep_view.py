@@ -38,7 +38,11 @@ class _Timed:
 
 @dataclass
 class _JobState:
-    """What is known of a job that was begun; ``first``: the first step of the present stage."""
+    """What is known of a job that was begun.
+
+    ``first`` is the first step of the present stage; ``trained`` are the seconds of training in
+    stages that have ended: of a job on a cluster, all is heard of at its end.
+    """
 
     began: float
     first: _Timed | None = None
@@ -47,6 +51,7 @@ class _JobState:
     best: str = ""
     skipped: bool = False
     failed: bool = False
+    trained: float = 0.0
 
 
 @dataclass
@@ -98,6 +103,8 @@ class SweepView(View):
             self._end(number, state, message)
 
     def _follow(self, number: int, state: _JobState, event: Event) -> None:
+        if event.kind is EventKind.DONE:
+            state.trained += event.seconds
         if event.kind is EventKind.DONE and event.stage == StageId.TARGET:
             state.best = format_metrics(event.values)
         elif event.kind is EventKind.NOTE and event.text.startswith("WARNING"):
@@ -137,7 +144,7 @@ class SweepView(View):
 
     def _end(self, number: int, state: _JobState, message: Ended | Lost) -> None:
         self.ended += 1
-        took = self.clock() - state.began
+        took = max(self.clock() - state.began, state.trained)
         name = self.names[number]
         if isinstance(message, Lost):
             how = f"signal {-message.code}" if message.code < 0 else f"exit code {message.code}"

@@ -105,8 +105,8 @@ def run_sweep(
         plan.write_summary(rows)
         _say_gains(console, plan, rows, argv)
     except OSError as error:  # what has failed is said all the same
-        again = f"mmx sweep resume {shlex.quote(str(plan.path))}"
-        full = explain_full_disk(error, plan.path, again)
+        what = f"mmx sweep resume {shlex.quote(str(plan.path))}"
+        full = explain_full_disk(error, plan.path, what)
     failures = [row for row in rows if row["status"] != "done"]
     for text in _describe_failures(failures, plan.path):
         console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -112,3 +112,14 @@ def test_a_run_that_failed_after_its_target_is_not_done() -> None:
     sweep.view.hear(2, Ended())
     assert sweep.lines() == ["failed seed=3: no room to write x: No space left", "  tip: make room"]
     assert sweep.view.seconds == []
+
+
+def test_a_job_that_is_heard_of_at_its_end_took_as_long_as_it_trained() -> None:
+    sweep = Sweep()
+    for stage, seconds in ((StageId.SOURCE, 3.0), (StageId.TARGET, 4.5)):
+        values = {"accuracy": 0.5}
+        event = Event(EventKind.DONE, stage, values=values, seconds=seconds)
+        sweep.view.hear(1, Heard(event))
+    sweep.view.hear(1, Ended())
+    assert sweep.lines() == ["done seed=2: accuracy 0.500  (7.5 s)"]
+    assert sweep.view.count_seconds_left() == pytest.approx(3 * 7.5 / 2)
