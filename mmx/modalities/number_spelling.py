@@ -168,6 +168,12 @@ def _could_be_mdy(cells: Collection[str]) -> bool:
     return all(other is not None for _, other in pairs) and any(a != b for a, b in pairs)
 
 
+def find_doubtful_date(cells: Collection[str]) -> str | None:
+    """Return a date that has two readings, if all cells are dates and none decides."""
+    doubtful = _find_order(cells) == "dmy" and _could_be_mdy(cells)
+    return next(iter(sorted(cells))) if doubtful else None
+
+
 def could_be_thousands(cells: Collection[str]) -> str | None:
     """Return a cell that may have a point between thousands, if all of the cells allow it."""
     found = [cell for cell in cells if _THOUSANDS_POINT.fullmatch(cell.strip().lstrip("+-"))]

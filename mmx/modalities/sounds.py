@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 
 import numpy as np
@@ -34,6 +35,7 @@ STREAMED = 0x7FFF0000
 
 FRAMES_AT_ONCE = 65536  # frames
 LOUDEST = 2.0  # largest accepted sample; lossy sounds are decoded to a little above full scale
+INTEGERS = 64.0  # a peak above which samples are in the scale of integers
 BEYOND = 0.01  # largest accepted fraction of samples above full scale
 EMPTY_FILE = 512  # bytes; a file of this size may consist of a header only
 LOSSY_SHORTFALL = 0.9  # fraction of the stated length to accept, an estimate in an MP3
@@ -153,9 +155,18 @@ def check_scale(
     if peak > LOUDEST or part > BEYOND:
         raise DataError(
             f"{name}: {part:.0%} of the samples exceed full scale (±1), up to {peak:g}",
-            tip="divide its samples by 32768 if they are in the scale of 16-bit integers, and "
-            "save it again",
+            tip=_advise_scale(peak),
         )
+
+
+def _advise_scale(peak: float) -> str:
+    """Return what to do about samples beyond full scale."""
+    if peak > INTEGERS:
+        return (
+            "divide its samples by 32768 if they are in the scale of 16-bit integers, and save it "
+            "again"
+        )
+    return f"divide its samples by {math.ceil(peak * 100) / 100:g}, and save it again"
 
 
 def _open(source: FileOrBytes, row: RowName) -> _Sound:

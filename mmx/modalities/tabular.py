@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mmx.errors import DataError, closest
 from mmx.modalities.base import Column, Modality, RowNumbers, Spec, Stored, as_rows
-from mmx.modalities.number_spelling import Reading, Spelling
+from mmx.modalities.number_spelling import Reading, Spelling, find_doubtful_date
 from mmx.modalities.tabular_kinds import (
     Cell,
     Kinds,
@@ -233,7 +233,13 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
                 cell for row in as_rows(rows) if (cell := column.columns[name][row]) is not None
             ]
             words = [cell for cell in cells if parse_number(cell) is None]
-            if 0 < 2 * len(words) < len(cells):
+            if (date := find_doubtful_date(set(map(str, cells)))) is not None:
+                found.append(
+                    f"tabular: column '{name}' is read as words, since its dates may be "
+                    f"day/month/year or month/day/year, such as {date!r}, and none of the training "
+                    "rows decides; 2024-03-31 has one reading"
+                )
+            elif 0 < 2 * len(words) < len(cells):
                 found.append(
                     f"tabular: column '{name}' is read as words, since {len(words)} of "
                     f"{len(cells)} cells of the training rows are not numbers, such as "

@@ -233,7 +233,10 @@ def _type_decimal(mark: str) -> str:
 
 
 def group_alike(names: Iterable[str]) -> list[list[str]]:
-    """Return the names that differ only in spaces, case, width or the spelling of a number."""
+    """Return the names that differ only in spaces, case, width or the spelling of a number.
+
+    Signs that are invisible count as no difference too.
+    """
     groups: dict[str | Decimal, list[str]] = {}
     for name in names:
         groups.setdefault(_simplify(name), []).append(name)
@@ -242,7 +245,8 @@ def group_alike(names: Iterable[str]) -> list[list[str]]:
 
 def _simplify(name: str) -> str | Decimal:
     """Return a name without differences that are easy to overlook."""
-    text = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+    seen = "".join(each for each in name if unicodedata.category(each) != "Cf")  # zero-width
+    text = " ".join(unicodedata.normalize("NFKC", seen).casefold().split())
     try:
         number = Decimal(text)
     except InvalidOperation:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import pyarrow.parquet
 from mmx.errors import DataError
 
 PARQUET, ARROW = (".parquet", ".pq"), (".arrow", ".feather", ".ipc")
+TEXT_BYTES = frozenset((*b"\t\n\r", *range(0x20, 0x7F), *range(0x80, 0x100)))
 HUGGING_FACE = b"huggingface"
 """Key of the metadata in which ``datasets`` describes its columns."""
 
@@ -50,7 +52,13 @@ class ArrowFile:
 
 
 def open_arrow(path: Path) -> ArrowFile:
-    """Return a Parquet or Arrow file; of Arrow both layouts, file and stream."""
+    """Return a Parquet or Arrow file; of Arrow both layouts, file and stream.
+
+    Raises:
+        DataError: It is a text.
+        pa.ArrowException: It cannot be read.
+    """
+    _refuse_text(path)
     if path.suffix.lower() in PARQUET:
         file = pa.parquet.ParquetFile(path)
         schema, count = file.schema_arrow, file.metadata.num_rows
@@ -64,6 +72,17 @@ def open_arrow(path: Path) -> ArrowFile:
         table = pa.ipc.open_stream(source).read_all()
     classes = _read_classes(table.schema)
     return ArrowFile(path, table.schema, table.num_rows, table.column, classes)
+
+
+def _refuse_text(path: Path) -> None:
+    with path.open("rb") as file:
+        start = file.read(64)
+    if start and all(byte in TEXT_BYTES for byte in start):
+        suffix = ".jsonl" if start.lstrip()[:1] in (b"{", b"[") else ".csv"
+        raise DataError(
+            f"{path} is a text, and not what its name says",
+            tip=f"mv {shlex.quote(str(path))} {shlex.quote(str(path.with_suffix(suffix)))}",
+        )
 
 
 def iterate_arrow(path: Path, names: Sequence[str], size: int) -> Iterator[pa.Table]:

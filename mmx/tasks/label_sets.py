@@ -162,7 +162,7 @@ def _choose_separator(column: str, texts: list[str], given: str) -> tuple[str, t
         )
     asked = likely or [one for one in RARE_IN_NAMES if len(there.get(one, ())) > 1]
     if not asked:
-        return given, ()
+        return given, _note_spaces(column, cells, given)
     one = min(asked, key=lambda separator: (-len(separator), separator))
     raise DataError(
         f"no cell of '{column}' has the separator {given!r} between its labels, but "
@@ -170,6 +170,21 @@ def _choose_separator(column: str, texts: list[str], given: str) -> tuple[str, t
         f"{sorted(there[one])[0][:60]!r}",
         tip=type_task_option("label_separator", one)
         + ", or target.kind=classes if each cell is one label",
+    )
+
+
+def _note_spaces(column: str, cells: set[str], given: str) -> tuple[str, ...]:
+    """Return a note if cells seem to consist of labels between spaces.
+
+    Names have spaces too, so that labels are read whole unless the user says otherwise.
+    """
+    several = sorted(cell for cell in cells if len(_split(cell, " ")) > 1)
+    parts = {part for cell in several for part in _split(cell, " ")}
+    if not parts & cells or not _recurs(cells, " ", least=0.5):
+        return ()
+    return (
+        f"labels in '{column}' are read whole, such as {several[0][:60]!r}, since no cell has "
+        f"{given!r}; if spaces separate them: {type_task_option('label_separator', ' ')}",
     )
 
 
@@ -199,12 +214,19 @@ def _note_other_separators(column: str, cells: set[str], given: str) -> tuple[st
     return ()
 
 
-def _recurs(cells: set[str], separator: str) -> bool:
+def _recurs(cells: set[str], separator: str, least: float | None = None) -> bool:
     """Return whether the parts of cells with a separator occur in other cells too.
 
-    Labels usually do, while the parts of one name do not. At least half of the parts have to,
-    or all parts if the separator is common in names.
+    Labels usually do, while the parts of one name do not.
+
+    Args:
+        cells: All distinct cells.
+        separator: What may separate labels.
+        least: The share of the parts that has to; None: half of them, or all if the separator
+            is common in names.
     """
+    if least is None:
+        least = 1.0 if separator in IN_MANY_NAMES else 0.5
     counts: Counter[str] = Counter()
     parts: set[str] = set()
     for cell in cells:
@@ -212,4 +234,4 @@ def _recurs(cells: set[str], separator: str) -> bool:
         counts.update(names)
         parts |= names if separator in cell else set()
     again = sum(counts[name] > 1 for name in parts)  # parts that occur in other cells
-    return again == len(parts) if separator in IN_MANY_NAMES else 2 * again >= len(parts)
+    return again >= least * len(parts)

@@ -102,7 +102,9 @@ class OpenTable:
                 raise DataError(
                     f"{self.path}: {self.describe(name)} holds {error} in {self.row_names(row)}, "
                     "which is not text",
-                    tip="columns.tabular takes lists of numbers, columns.image and columns.audio "
+                    tip=f"name a key of it: {name}.{next(iter(cell), '<key>')}"
+                    if isinstance(cell, dict)
+                    else "columns.tabular takes lists of numbers, columns.image and columns.audio "
                     "take the bytes of files",
                 ) from error
         return texts

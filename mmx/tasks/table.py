@@ -36,7 +36,7 @@ from mmx.tasks.table_columns import (
     list_inputs,
 )
 from mmx.tasks.table_files import PathOption, find_table_files, note_several_names
-from mmx.tasks.table_inputs import NamedCells, make_column
+from mmx.tasks.table_inputs import NamedCells, find_with_suffix, make_column
 from mmx.tasks.table_parts import TableParts, open_table_parts
 from mmx.tasks.table_text import check_utf8
 from mmx.tasks.times import read_times
@@ -336,10 +336,14 @@ class Table(CutTask):
                 continue
             # A wrong root loses all files; single lost files are only noted.
             if not columns[name].present.any() and self.labelled:
+                first = next(iter(lost.values()))
+                near = find_with_suffix(first)
+                tip = type_task_option("root", "<folder that the paths are relative to>")
                 raise DataError(
                     f"{self.name}: none of the files in column '{given.names[0]}' exists; "
-                    f"the first was expected at {shorten(str(next(iter(lost.values()))))}",
-                    tip=type_task_option("root", "<folder that the paths are relative to>"),
+                    f"the first was expected at {shorten(str(first))}"
+                    + (f", where there is {near.name}" if near else ""),
+                    tip=f"write the names with {near.suffix}" if near else tip,
                 )
             count = len(lost) + int(columns[name].present.sum())
             notes.append(f"{name}: {len(lost)} of {count} files do not exist")
@@ -405,7 +409,9 @@ class Table(CutTask):
             row = int(rows[named.index(None)])
             raise DataError(
                 f"{self.name}: {name_row(row)}: split column '{self.split}' says "
-                f"{said[row]!r}; accepted: {', '.join(SPLITS)}"
+                f"{said[row]!r}; accepted: {', '.join(SPLITS)}",
+                tip=f"write one of these in each row, or cut anew: "
+                f"{type_task_option('split', None)}",
             )
         names = np.array(named)
         splits = {name: rows[names == name] for name in ("train", "val", "test")}

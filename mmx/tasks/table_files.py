@@ -58,9 +58,9 @@ def find_table_files(task: str, option: PathOption) -> list[TableFile]:
                     f"{task}: path names the split '{key}'; accepted: {', '.join(SPLITS)}",
                     tip=type_task_option("path", _rename_key(option, key)),
                 )
-            files += [replace(one, split=split) for one in _find_all(task, paths)]
+            files += [replace(one, split=split) for one in _find_all(task, paths, option, key)]
     else:
-        files = _find_all(task, option)
+        files = _find_all(task, option, option, None)
     seen: set[Path] = set()
     for one in files:
         place = one.path.parent.resolve() / one.path.name
@@ -75,9 +75,36 @@ def _rename_key(option: Mapping[str, object], key: str) -> dict[str, object]:
     return {SPLITS[near] if name == key else name: value for name, value in option.items()}
 
 
-def _find_all(task: str, paths: str | Sequence[str]) -> list[TableFile]:
+def _find_all(
+    task: str, paths: str | Sequence[str], option: PathOption, key: str | None
+) -> list[TableFile]:
+    """Return the files of some paths, those of ``option``, or of its split ``key``."""
     each = [paths] if isinstance(paths, str) else list(paths)
-    return [file for path in each for file in _find(task, path)]
+    found = []
+    for path in each:
+        try:
+            found += _find(task, path)
+        except _NoTableError as error:
+            given = _replace_path(paths, path, error.near)
+            whole = {**option, key: given} if isinstance(option, Mapping) and key else given
+            raise DataError(error.message, tip=type_task_option("path", whole)) from error
+    return found
+
+
+def _replace_path(paths: str | Sequence[str], old: str, new: str) -> str | list[str]:
+    return new if isinstance(paths, str) else [new if each == old else each for each in paths]
+
+
+class _NoTableError(DataError):
+    """There is no such file.
+
+    Attributes:
+        near: A file that may be meant, or a placeholder.
+    """
+
+    def __init__(self, message: str, near: str) -> None:
+        super().__init__(message)
+        self.near = near
 
 
 def _find(task: str, text: str) -> list[TableFile]:
@@ -99,9 +126,8 @@ def _find(task: str, text: str) -> list[TableFile]:
         raise DataError(f"{task}: no file fits the pattern {path}", tip=_advise_pattern(path))
     siblings = path.parent.iterdir() if path.parent.is_dir() else ()
     near = closest(path.name, [other.name for other in siblings])
-    raise DataError(
-        f"{task}: there is no table {path}",
-        tip=type_task_option("path", str(path.parent / near if near else "<table>")),
+    raise _NoTableError(
+        f"{task}: there is no table {path}", str(path.parent / near) if near else "<table>"
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,14 +190,19 @@ def find_file(place: Path | Archive, text: str) -> Path | Member | None:
     """Return the file that a cell names, or None.
 
     The cell is taken as it is; where there is no such file, without spaces around it, with
-    slashes for backslashes, with ``%20`` as a space, and with the home folder for ``~``.
+    slashes for backslashes, with ``%20`` as a space, with accents as signs of their own or not
+    (macOS writes them so), and with the home folder for ``~``.
 
     Args:
         place: What the cell is relative to.
         text: The cell.
     """
     slashed = text.strip().replace("\\", "/")
-    for spelled in dict.fromkeys((text, text.strip(), slashed, unquote(slashed))):
+    plain = unquote(slashed)
+    forms = (
+        unicodedata.normalize(form, one) for one in (slashed, plain) for form in ("NFC", "NFD")
+    )
+    for spelled in dict.fromkeys((text, text.strip(), slashed, plain, *forms)):
         if isinstance(place, Archive):
             found = place.find(spelled)
             if found is not None:
@@ -207,6 +214,14 @@ def find_file(place: Path | Archive, text: str) -> Path | Member | None:
         if _is_file(path):
             return path
     return None
+
+
+def find_with_suffix(path: Path) -> Path | None:
+    """Return the file of which a path lacks the suffix, where there is one."""
+    try:
+        return next(iter(sorted(path.parent.glob(f"{glob.escape(path.name)}.*"))), None)
+    except (OSError, ValueError):
+        return None
 
 
 def _is_file(path: Path) -> bool:

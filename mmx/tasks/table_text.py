@@ -200,13 +200,27 @@ def check_utf8(path: Path, cells: list[str], lines: list[int]) -> None:
         bad = next(i for i, cell in enumerate(cells) if cell != clean[i])
     every = "\n".join(cell for cell, good in zip(cells, clean, strict=True) if cell != good)
     raw = cells[bad].encode("utf-8", "surrogateescape")  # the original bytes
-    readings = _list_readings(raw[:60], every.encode("utf-8", "surrogateescape"))
+    whole = every.encode("utf-8", "surrogateescape")
+    readings = _list_readings(raw[:60], whole)
     shown = ", ".join(f"{name} reads {text!r}" for name, text in readings.items())
     raise DataError(
         f"{path}, line {lines[bad]}, is not in UTF-8: {raw[:60]!r}"
         + (f"; {shown}" if shown else ""),
-        tip=type_task_option("csv.encoding", next(iter(readings), "latin-1")),
+        tip=type_task_option("csv.encoding", _choose_reading(list(readings), whole)),
     )
+
+
+def _choose_reading(names: list[str], whole: bytes) -> str:
+    """Return the encoding to type, or a placeholder where only a reader can tell.
+
+    The first names are of Western pages, in which most letters of a text are plain.
+    """
+    if not names:
+        return "latin-1"
+    letters = [each for each in whole.decode(names[0]) if each.isalpha()]
+    plain = sum(each.isascii() for each in letters)
+    few = 2 * plain >= len(letters)
+    return names[0] if few or len(names) == 1 else "<the one that reads right>"
 
 
 def _list_readings(raw: bytes, every: bytes) -> dict[str, str]:

@@ -9,6 +9,7 @@ from refusals import check_error
 from mmx.errors import DataError
 from mmx.modalities import Stored
 from mmx.modalities.audio import Audio, AudioColumn, AudioSpec
+from mmx.modalities.sounds import read_sound
 
 
 def tone(hertz: float, rate: int, seconds: float) -> np.ndarray:
@@ -300,3 +301,15 @@ def test_channels_that_cancel_each_other_are_refused(tmp_path):
     )
     silent = write_channels(tmp_path / "b.wav", 2, {})
     assert rms(silent) == 0
+
+
+@pytest.mark.parametrize(("peak", "typed"), [(1.0401, "1.05"), (3.0, "3"), (30000.0, "32768")])
+def test_what_to_divide_a_loud_sound_by(tmp_path, peak, typed):
+    samples = np.linspace(-peak, peak, 2000, dtype=np.float32)
+    path = tmp_path / "a.wav"
+    soundfile.write(path, samples, 8000, subtype="FLOAT")
+    with pytest.raises(DataError) as error:
+        read_sound(path, 0)
+    check_error(error.value, "row 1", path, types=[f"divide its samples by {typed}"])
+    soundfile.write(path, samples / float(typed), 8000, subtype="FLOAT")
+    assert np.abs(read_sound(path, 0)[0] * float(typed) - samples).max() < 1e-3 * peak

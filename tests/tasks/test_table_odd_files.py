@@ -496,3 +496,118 @@ def test_patterns_shards_and_files_named_twice(tmp_path):
     refuse(f"{folder}/s*", empty, "empty", labelled=False)
     for name, typed in (("t.data", "mv"), ("t.xlsx", "CSV"), ("t.zip", "t.csv.zip")):
         refuse(write(tmp_path / name, "t,y\n"), tmp_path / name, ".csv", types=[typed])
+
+
+# What is refused, and what to type then
+
+
+@pytest.mark.parametrize(
+    ("word", "encoding", "typed"),
+    [
+        ("这部电影很好看", "gb18030", "<the one that reads right>"),
+        ("とても良い", "shift_jis", "<the one that reads right>"),
+        ("привет", "windows-1251", "<the one that reads right>"),
+        ("déjà vu", "windows-1252", "windows-1252"),
+    ],
+)
+def test_an_encoding_is_proposed_only_where_it_shows(tmp_path, word, encoding, typed):
+    cells = [f"{word}{i}" for i in range(COUNT)]
+    path = write(tmp_path / "a.csv", list_rows(cells).encode(encoding))
+    refuse(path, "line 2", f"{encoding} reads", types=[f"target.csv.encoding={typed}"])
+    assert load(path, csv=CsvFormat(encoding=encoding)).columns["text"].texts == cells
+
+
+def test_labels_that_differ_in_what_is_invisible_are_noted(tmp_path):
+    path = write(tmp_path / "a.csv", list_rows(WORDS).replace(",b", ",a\ufeff"))
+    data = load(path)
+    assert data.target.classes == ("a", "a\ufeff")
+    note = "'a', 'a\\ufeff' differ only in spaces, case or spelling, and count as different labels"
+    assert note in data.notes
+
+
+@pytest.mark.parametrize(
+    ("cells", "noted"),
+    [
+        (["sea sky", "sea", "sky", "sea sky sun"], True),
+        (["New York", "New Delhi", "Rome"], False),
+        (["sea", "blue sky"], False),
+    ],
+)
+def test_labels_between_spaces_are_read_whole_and_noted(tmp_path, cells, noted):
+    rows = [f"w{i},{cell}" for i, cell in enumerate(cells * 5)]
+    path = write(tmp_path / "a.csv", "\n".join(["t,y", *rows]))
+    data = load(path, kind="multilabel")
+    assert data.target.classes == tuple(sorted(cells))
+    notes = [note for note in data.notes if "read whole" in note]
+    assert len(notes) == noted
+    if noted:
+        check_error(ValueError(notes[0]), "'sea sky'", "'target.label_separator=\" \"'")
+        data = load(path, kind="multilabel", label_separator=" ")
+        assert data.target.classes == ("sea", "sky", "sun")
+        assert data.values[:4].tolist() == [[1, 1, 0], [1, 0, 0], [0, 1, 0], [1, 1, 1]]
+
+
+def test_a_word_that_is_no_split_says_how_to_go_on(tmp_path):
+    path = write(tmp_path / "a.csv", list_rows([f"w{i},{i % 3}" for i in range(COUNT)], "t,s,y"))
+    refuse(path, "row 1", "'0'", types=["target.split=null"], split="s")
+    assert sum(map(len, load(path, split=None).splits.values())) == COUNT
+
+
+def test_an_object_in_a_column_of_texts_names_a_key(tmp_path):
+    rows = [{"t": {"en": word}, "y": y} for word, y in zip(WORDS, YS, strict=True)]
+    path = write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows)))
+    refuse(path, "column 't'", "row 1", "an object", types=["t.en"])
+    assert load(path, columns={"text": "t.en"}).columns["text"].texts == WORDS
+
+
+def test_a_missing_file_is_replaced_within_all_that_was_typed(tmp_path):
+    for name in ("train.csv", "valid.csv"):
+        write(tmp_path / name, list_rows(WORDS))
+    train, wrong, right = (str(tmp_path / f"{one}.csv") for one in ("train", "vlid", "valid"))
+    typed = [f"train: {train}", f"val: {right}"]
+    refuse({"train": train, "val": wrong}, wrong, types=typed)
+    refuse([train, wrong], wrong, types=[f"target.path=[{train},{right}]"])
+    refuse(wrong, wrong, types=[f"target.path={right} "])
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow"])
+def test_a_text_that_is_named_otherwise(tmp_path, name):
+    path = write(tmp_path / name, "größe,t,y\n" + "1,w,a\n2,v,b\n" * 10)
+    refuse(path, path, "is a text", types=[f"mv {path} {path.with_suffix('.csv')}"])
+    rows = write(tmp_path / f"rows-{name}", '{"t": "w", "y": "a"}\n')
+    refuse(rows, types=[f"mv {rows} {rows.with_suffix('.jsonl')}"])
+
+
+def test_dates_with_two_readings_are_words_and_noted(tmp_path):
+    path = write(tmp_path / "a.csv", list_rows(["01/12/2020", "05/06/2021"] * 10, "x,y"))
+    column, modality = load(path, columns={"tabular": "x"}).columns["tabular"], Tabular()
+    spec = modality.fit(column, range(COUNT))
+    assert spec.categories == (("01/12/2020", "05/06/2021"),)
+    assert modality.remarks(column, range(COUNT), spec) == (
+        "tabular: column 'x' is read as words, since its dates may be day/month/year or "
+        "month/day/year, such as '01/12/2020', and none of the training rows decides; 2024-03-31 "
+        "has one reading",
+    )
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_accents_as_signs_of_their_own_name_the_same_file(tmp_path, packed):
+    names = ["u\u0308.png", "\xe9.png"]  # as macOS writes them, and as others do
+    if packed:
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+            for shade, name in enumerate(names):
+                archive.writestr(name, png(shade))
+    else:
+        for shade, name in enumerate(names):
+            write(tmp_path / "a" / name, png(shade))
+    path = write(tmp_path / "a.csv", "p\n\xfc.png\nu\u0308.png\ne\u0301.png\n\xe9.png\n")
+    root = str(tmp_path / ("a.zip" if packed else "a"))
+    data = load(path, columns={"image": "p"}, labelled=False, root=root)
+    assert read_shades(data) == [0, 0, 1, 1]
+
+
+def test_names_without_a_suffix_say_which_they_lack(tmp_path):
+    for i in range(COUNT):
+        write(tmp_path / f"{i}.png", png(i))
+    path = write(tmp_path / "a.csv", list_rows([str(i) for i in range(COUNT)], "p,y"))
+    refuse(path, "'p'", "there is 0.png", types=["with .png"], columns={"image": "p"})
