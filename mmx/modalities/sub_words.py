@@ -134,14 +134,35 @@ def _read_tokenizer(folder: Path, max_tokens: int, digest: str) -> SubWordSpec:
             from transformers import AutoTokenizer
 
             slow = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            text, pad = slow.backend_tokenizer.to_str(), slow.pad_token_id or 0
+            siglip = type(slow).__name__ == "SiglipTokenizer"
+            fast = _convert_siglip(slow) if siglip else slow.backend_tokenizer
+            text, pad = fast.to_str(), slow.pad_token_id or 0
         found = _tokenizer(text, max_tokens)
     except Exception as error:  # each reader raises types of its own
         raise DataError(
             f"{folder}: holds no tokenizer that can be read: {error}",
-            tip="a folder with tokenizer.json, as the library tokenizers writes it",
+            tip="a folder with tokenizer.json, as the library tokenizers writes it; one with a "
+            "vocabulary of sentencepiece alone needs pip install sentencepiece protobuf",
         ) from error
     return SubWordSpec(text, max_tokens, found.get_vocab_size(with_added_tokens=True), pad)
+
+
+def _convert_siglip(slow: Any) -> Any:
+    """Return SigLIP's tokenizer, which has a vocabulary of sentencepiece, as ``tokenizers`` has it.
+
+    It ends each text. The library reads it only by sentencepiece itself, row by row.
+    """
+    from tokenizers import processors
+    from transformers.convert_slow_tokenizer import SpmConverter
+
+    class Converter(SpmConverter):  # type: ignore[misc, no-untyped-call]
+        def post_processor(self) -> Any:
+            end = slow.eos_token
+            return processors.TemplateProcessing(
+                single=["$A", end], special_tokens=[(end, slow.eos_token_id)]
+            )
+
+    return Converter(slow).converted()
 
 
 def _find_padding(folder: Path, text: str) -> int:

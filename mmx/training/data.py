@@ -24,7 +24,7 @@ from mmx.errors import DataError
 from mmx.modalities import Batch, Column, Features, Modality, Spec, Stored
 from mmx.modalities.row_groups import group_by_length
 from mmx.processes import current_group
-from mmx.training.frozen_features import STREAMED_BYTES, FeatureTable, plan_batches
+from mmx.training.frozen_features import STREAMED_BYTES, FeatureTable, plan_batches, release_memory
 
 Rows = npt.NDArray[np.int64]
 CPU_PART, CUDA_PART = 0.4, 0.5
@@ -284,11 +284,14 @@ class Data:
         groups = [*self.splits.values()]
         # Rows that a restricted split has left out still need a place in the table of features.
         groups.append(np.setdiff1d(used, np.concatenate(groups)))
-        batches = plan_batches(groups, alone.lengths(name), batch_size, most_steps)
+        lengths = alone.lengths(name)
+        batches = plan_batches(groups, lengths, batch_size, most_steps)
         table = FeatureTable(len(used))
         for rows, stored in alone.batches(batches):
             places = torch.from_numpy(self._place[rows]).to(self.device)
             table.write(places, encode(alone.assemble(rows, stored, augment=False)))
+            if lengths is not None:
+                release_memory()
         return self.with_features(name, table.features())
 
     def read_once(self, name: str) -> Data:

@@ -8,6 +8,8 @@ batch has depends on shapes alone, never on how much memory is free: one machine
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -92,6 +94,16 @@ def _count_bytes(found: Any) -> int:
     if isinstance(found, tuple | list):
         return sum(_count_bytes(each) for each in found)
     return 0
+
+
+def release_memory() -> None:
+    """Give free memory of the heap back to the system, where its C library can (glibc).
+
+    Batches of many shapes leave gaps that no later batch fits into, so that a process would grow
+    with their number.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class FeatureTable:

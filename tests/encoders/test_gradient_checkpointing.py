@@ -120,3 +120,45 @@ def test_a_network_that_cannot_is_refused() -> None:
 
     with pytest.raises(DataError, match="gradient_checkpointing=true"):
         checkpoint_timm(nn.Linear(2, 2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["bert", "resnet", "whisper", "vit of timm"])
+def test_a_compiled_encoder_keeps_less_and_has_the_same_gradients(
+    kind: str, tmp_path: Path
+) -> None:
+    folder = KINDS[kind][1](tmp_path / "model")
+    plain, lean = (make(kind, folder, checkpointing=each) for each in (False, True))
+    whole = make(kind, folder, checkpointing=False)
+    torch._dynamo.reset()
+    for encoder in (lean, whole):
+        encoder.load_state_dict(plain.state_dict())
+        # As compile=true does it, but without a compiler of C++ behind it.
+        encoder.compile(dynamic=True, backend="aot_eager")
+    kept = [count_kept(each, KINDS[kind][2]) for each in (plain, whole, lean)]
+    assert kept[2] < 0.9 * min(kept[:2])
+    own, buffers = dict(plain.named_parameters()), dict(plain.named_buffers())
+    for name, parameter in lean.named_parameters():
+        expected = own[name].grad
+        assert (parameter.grad is None) == (expected is None), name
+        if expected is not None and parameter.grad is not None:
+            assert torch.allclose(parameter.grad, expected, rtol=1e-5, atol=1e-5), name
+    for name, buffer in lean.named_buffers():
+        assert torch.allclose(buffer, buffers[name], rtol=1e-6, atol=1e-6), name
+
+
+def count_kept(encoder: nn.Module, given: tuple[Tensor, Tensor | None]) -> int:
+    """Return the bytes that a step keeps for its backward pass, which it computes."""
+    kept = 0
+
+    def pack(tensor: Tensor) -> Tensor:
+        nonlocal kept
+        kept += tensor.numel() * tensor.element_size()  # torch cannot trace nbytes
+        return tensor
+
+    torch.manual_seed(1)  # dropout
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        features = encoder.train()(*given)
+        loss = features.tokens.square().mean() + features.pooled.square().sum()
+    loss.backward()
+    return kept

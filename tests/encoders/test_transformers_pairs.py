@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shutil
 import string
 from pathlib import Path
 from typing import Any
@@ -265,3 +267,40 @@ def test_the_tokenizer_says_how_texts_are_cleaned(
     modality = TextTransformers.read_with(None, model=str(folder))
     x, lengths, _ = read(modality, TextColumn(["Cat, DOG!"]))
     assert [WORDS[i] for i in x[0, 1 : lengths[0] - 1]] == expected
+
+
+def test_a_vocabulary_of_sentencepiece_gives_the_ids_of_the_library(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    """As SigLIP is published: ``spiece.model``, made here, in the place of ``tokenizer.json``."""
+    sentencepiece = pytest.importorskip("sentencepiece")
+    folder = tmp_path / "siglip"
+    shutil.copytree(folders["siglip"], folder)
+    for name in ("tokenizer.json", "special_tokens_map.json", "added_tokens.json"):
+        (folder / name).unlink(missing_ok=True)
+    lines = ["a photo of a cat", "two dogs and a cat", "the quick brown fox jumps over the moon"]
+    content = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines * 20),
+        model_writer=content,
+        vocab_size=60,
+        hard_vocab_limit=False,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
+    )
+    (folder / "spiece.model").write_bytes(content.getvalue())
+    named = {"tokenizer_class": "SiglipTokenizer", "eos_token": "</s>", "pad_token": "</s>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(named))
+    theirs = transformers.AutoTokenizer.from_pretrained(folder)
+    assert type(theirs).__name__ == "SiglipTokenizer"
+    x, _, spec = read(TextTransformers.read_with(None, model=str(folder)), TextColumn(SPOKEN))
+    given = theirs(SPOKEN, padding="max_length", truncation=True, max_length=20)["input_ids"]
+    assert given[0][:3] != given[1][:3]
+    assert spec.padding == 1
+    assert x.tolist() == given
+
+
+SPOKEN = ["A photo of a CAT!", "two  moons, and dogs", "jumps over it é", "a" * 40]

@@ -362,3 +362,23 @@ def test_longer_sounds_are_estimated_longer(make: Make, views: dict[str, Modalit
         == np.argsort(known, kind="stable").tolist()
     )
     assert data.lengths("image") is None
+
+
+@pytest.mark.parametrize(("name", "released"), [("audio", True), ("image", False)])
+def test_memory_is_given_back_after_each_batch_where_rows_have_lengths(
+    make: Make, monkeypatch: pytest.MonkeyPatch, name: str, released: bool
+) -> None:
+    calls = {"encoded": 0, "released": 0}
+
+    def encode(batch: Batch) -> Features:
+        calls["encoded"] += 1
+        pooled = batch.inputs[name].flatten(1).double().sum(1, keepdim=True)
+        return Features(pooled[:, None], torch.ones(len(pooled), 1, dtype=torch.bool), pooled)
+
+    def release() -> None:
+        calls["released"] += 1
+
+    monkeypatch.setattr(module, "release_memory", release)
+    make(resident=True).compute_features(name, encode, 3)
+    assert calls["encoded"] > 1
+    assert calls["released"] == released * calls["encoded"]

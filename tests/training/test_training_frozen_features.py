@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -21,6 +25,7 @@ from mmx.training.frozen_features import (
     is_pooled_token,
     measure_activations,
     plan_batches,
+    release_memory,
 )
 from mmx.training.precision import Precision
 
@@ -157,3 +162,17 @@ def test_texts_are_read_from_the_longest_on_in_batches_that_fit(
     ends = next(i for i in range(1, len(shapes)) if shapes[i][1] > shapes[i - 1][1])
     for part in (shapes[:ends], shapes[ends:]):  # train, then test
         assert [steps for _, steps in part] == sorted((s for _, s in part), reverse=True)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="another C library")
+def test_memory_between_blocks_that_are_in_use_is_given_back():
+    def read_resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    blocks = [bytearray(100_000) for _ in range(1000)]  # of a size that the heap itself keeps
+    full = read_resident()
+    kept = blocks[::10]
+    del blocks
+    release_memory()
+    assert full - read_resident() > 70_000_000
+    assert len(kept) == 100
