@@ -280,6 +280,7 @@ class ProcessGroup(Group):
     @torch.no_grad()
     def _sum(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by its sum over the processes; small ones are sent together."""
+        # In the same order in every process: a sum pairs what is sent at the same time.
         for bucket in _fill_buckets(tensors):
             flat = torch.cat([each.reshape(-1) for each in bucket])
             with self._explain_closing():
@@ -301,6 +302,7 @@ class ProcessGroup(Group):
         """Compute every ``size``-th item here, and gather the results in their order."""
         if len(items) < self.size:
             return compute(items)
+        # As bytes: tensors on a GPU would be gathered onto the GPU of their sender.
         own = io.BytesIO()
         torch.save(compute(items[self.rank :: self.size]), own)
         gathered: list[bytes] = [b""] * self.size
@@ -346,6 +348,7 @@ class ProcessGroup(Group):
         """Compare digests of the tensors."""
         names = sorted(tensors)
         own = torch.tensor([_digest(tensors[name]) for name in names], dtype=torch.int64)
+        # The least and the largest of all processes differ wherever any two processes do.
         least, most = own.clone(), own.clone()
         with self._explain_closing():
             dist.all_reduce(least, op=dist.ReduceOp.MIN)

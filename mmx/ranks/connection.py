@@ -83,6 +83,7 @@ class Connection:
         Raises:
             Interrupted: A signal has asked to stop.
         """
+        # Asked again and again: a wait of the store itself would not hear of a signal.
         while not self.store.check([JOB]):
             if stop.is_made:
                 raise stop.describe("stopped before the run began")
@@ -144,6 +145,7 @@ class Connection:
 
 def connect_in(folder: Path, rank: int, size: int) -> Connection:
     """Return the connection of processes of one machine that share a folder."""
+    # Before gloo starts, which reads it then; what the user has set stays.
     if sys.platform in LOOPBACK:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", LOOPBACK[sys.platform])
     return Connection(FileStore(str(folder / "store"), size), rank, size)

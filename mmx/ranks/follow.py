@@ -92,6 +92,7 @@ def _run(job: RankJob, connection: Connection, place: int, copy: Path, stop: Sto
     device = choose_device(experiment.settings.device)
     if device.type == "cuda":
         torch.cuda.set_device(place)
+    # The lock is the leader's: it alone holds the run.
     shutil.copytree(job.directory, copy, ignore=shutil.ignore_patterns(".lock"))
     connection.say_ready()
     with connection.open_group(device, job.threads, _say_closed):
@@ -130,6 +131,7 @@ def _end_with_leader(folder: Path) -> threading.Thread:
             time.sleep(0.01)
         if os.getppid() != leader:  # it was killed, and removes nothing any more
             _remove(folder)
+        # sys.exit would end this thread alone, and the main one may wait for the leader in torch.
         os._exit(LEFT_ALONE)
 
     thread = threading.Thread(target=watch, daemon=True, name="mmx-leader")

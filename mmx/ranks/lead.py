@@ -120,6 +120,7 @@ class _Followers:
 
     def end(self) -> None:
         """Let those that this process has started go: they end when their stdin does."""
+        # All stdins first, so that they end side by side.
         for process in self.started:
             if process.stdin is not None:
                 process.stdin.close()

@@ -45,6 +45,7 @@ def write_text(path: Path, text: str) -> None:
         RunError: There is a link, a folder or a device in place of the file.
     """
     require_file(path)
+    # In the same folder: a rename replaces at once only within one file system.
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(2)}")
     try:
         with temporary.open("x", encoding="utf-8") as file:  # x never follows an existing link

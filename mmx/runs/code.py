@@ -106,6 +106,7 @@ def _own_files(place: Path) -> list[Path]:
         return [place]
     found = []
     for folder, inner, files in os.walk(place):
+        # Changed in place: os.walk goes on into what is left here, in this order.
         inner[:] = sorted(name for name in inner if not name.startswith((".", "__pycache__")))
         found += [Path(folder) / name for name in sorted(files) if name.endswith(CODE)]
     return found

@@ -72,6 +72,7 @@ def list_processes(sweep: Path) -> list[SweepProcess]:
     for path in sorted((sweep / ".processes").glob("*.json")):
         facts = read_json_file(path)
         pid, host = facts.get("pid"), facts.get("host")
+        # A signal to 0 or less reaches a whole group of processes, and 1 is the system itself.
         if not isinstance(pid, int) or not isinstance(host, str) or pid < 2:
             continue
         process = SweepProcess(pid, host)

@@ -59,6 +59,7 @@ def write_checkpoint(
     length = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
     if length > HEADER_LIMIT:
         raise ValueError(f"the header of {path} takes {length:,} bytes, not {HEADER_LIMIT:,}")
+    # The first run of zeros: the metadata opens the header, and its digest precedes its facts.
     place = bytes(data[:length]).index(_BLANK)
     digest = hashlib.blake2b(data, digest_size=_DIGEST_BYTES).hexdigest()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -166,6 +167,7 @@ def _check_digest(file: BinaryIO, header: bytes, kept: Json) -> None:
     found = str(kept.get("digest")).encode()
     if kept.keys() != _KEYS or len(found) != len(_BLANK) or not isinstance(kept["facts"], dict):
         raise ValueError("its header is not what was written")
+    # As the file was hashed: with zeros where the digest is now.
     whole = hashlib.blake2b(header.replace(found, _BLANK, 1), digest_size=_DIGEST_BYTES)
     while chunk := file.read(_CHUNK):
         whole.update(chunk)

@@ -90,6 +90,7 @@ class Data:
     ) -> None:
         self.views, self.splits, self.device, self.workers = views, splits, device, workers
         self.target = target.to(device)
+        # Not moved to the device: metrics compare on the CPU, in the task's own precision.
         self._truth = (target if truth is None else truth).cpu()
         self.resident = _fits(views, device) if resident == "auto" else bool(resident)
         self._unlocked = False
@@ -141,6 +142,7 @@ class Data:
     def restrict_split(self, split: str, rows: Rows) -> Data:
         """Return the same data with one split restricted to these rows."""
         other = copy.copy(self)
+        # The copy is shallow: decoded rows and features stay shared.
         other.splits = {**self.splits, split: rows}
         return other
 
@@ -198,6 +200,7 @@ class Data:
             return
         loader = DataLoader(
             _Decoding(streamed, batches),
+            # The dataset yields whole batches: the loader only spreads them over its workers.
             batch_size=None,
             num_workers=min(self.workers, len(batches)),
             pin_memory=self.device.type == "cuda",
@@ -230,6 +233,7 @@ class Data:
     def assemble(self, rows: Rows, stored: Mapping[str, Stored], *, augment: bool) -> Batch:
         """Return the batch that a model reads; augmentation draws from the global torch RNG."""
         inputs, lengths = {}, {}
+        # Sorted: augmentation draws for one modality after the other from one generator.
         for name in sorted(stored):
             view, values = self.views[name], stored[name]
             if name in self._fronts:
@@ -415,6 +419,7 @@ def count_free_bytes(device: torch.device) -> float:
     The processes of a run divide the memory of a machine; each has a GPU of its own.
     """
     if device.type == "cuda":
+        # What is free now; the other part is left to weights, gradients and activations.
         free, _ = torch.cuda.mem_get_info(device)
         return free * CUDA_PART
     try:

@@ -124,6 +124,7 @@ class _Run:
             parameter.requires_grad_(name not in start.frozen)
             if name in start.masks:
                 _hold_zeros(parameter, start.masks[name])
+        # With those that thaw later: they are in the optimiser from the first step on.
         groups = make_parameter_groups(
             model, recipe.optimizer, start.rates, decay=start.weight_decay
         )
@@ -165,6 +166,7 @@ class _Run:
         """
         for step_rows, batches, joint in self.epoch(epoch):
             self.step(step_rows, batches, joint)
+            # A process that stopped alone would leave the others waiting for its gradients.
             if (reason := self.group.agree(stop.reason)) is not None:
                 self.save()
                 where = f"stopped in stage {self.recipe.stage} after step {self.progress.step}"
@@ -212,6 +214,7 @@ class _Run:
     def step(self, rows: list[Rows], stored: list[Any], joint: JointLosses) -> None:
         """Take one optimiser step over ``accumulate`` batches."""
         recipe, step = self.recipe, self.progress.step
+        # From the number of the step, so that a resumed run draws what it would have drawn.
         seed_torch(recipe.seed, recipe.draws, "step", step, *self.group.stream)
         set_rates(self.optimizer, warmup_cosine(step, self.total, recipe.trainer.warmup))
         count = sum(len(part) for part in rows)
@@ -227,6 +230,7 @@ class _Run:
                 self.gradient_check.observe(batch, "companion.")
         loss = self.group.add_up(self.model, loss, self.loss_of.penalties, rows)
         self.gradient_check.check(ends_epoch=(step + 1) % self.steps_per_epoch == 0)
+        # After the sum over processes: each of them computes these terms of the same weights.
         for extra in (self.loss_of.penalise_weights(), self.weighing.extra_loss()):
             if extra is not None:
                 # It has no gradient while all the weights that it penalises are still frozen.
@@ -258,6 +262,7 @@ class _Run:
             torch.nn.utils.clip_grad_norm_(self.trainable, self.recipe.trainer.clip, foreach=True)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        # None and not zeros: a parameter without a gradient is then left alone, without decay.
         self.optimizer.zero_grad(set_to_none=True)
 
     @property
@@ -318,6 +323,7 @@ class _Run:
         if not math.isfinite(metrics["loss"]):
             raise self._divergence_error("validation loss", metrics["loss"], self.progress.step)
         score, progress = list(self.recipe.score(metrics)), self.progress
+        # Strictly better: of equal epochs the first stays, and patience runs on.
         if not progress.best_score or score > progress.best_score:
             progress.best_score, progress.best_metrics = score, metrics
             progress.best_epoch, progress.bad_epochs = epoch + 1, 0
@@ -429,6 +435,7 @@ class _Run:
 
     def finish(self) -> FitResult:
         """Load the best weights and return the result."""
+        # Read first: the best epoch's tensors, loaded next, include those of the weighting.
         weights = self.weighing.weights()
         self.model.load_state_dict(self.best)
         for name, parameter in self.model.named_parameters():

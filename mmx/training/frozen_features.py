@@ -42,6 +42,7 @@ def plan_batches(
     """
     batches: list[npt.NDArray[np.int64]] = []
     for group in groups:
+        # Rows of one length keep this order: batches do not depend on how a split lists its rows.
         rows = np.sort(group)
         if lengths is not None:
             rows = rows[np.argsort(-lengths[rows], kind="stable")]
@@ -130,6 +131,7 @@ class FeatureTable:
         if self._pooled is None:
             self._pooled = self._begin(part)
         if part.tokens.shape[1] > self._mask.shape[1]:
+            # Seldom, since the longest rows of each split come first.
             self._widen(part.tokens.shape[1])
         self._pooled[places] = part.pooled
         self._mask[places, : part.mask.shape[1]] = part.mask

@@ -54,6 +54,7 @@ class BatchLoss:
         """Return an epoch's rows in the order in which they are trained on."""
         if self.balance is not None:
             labels = self.data.target.cpu().numpy()[rows]
+            # A stream of its own: drawing rows changes no number of the order below.
             rows = self.balance.draw(rows, labels, make_generator(seed, draws, "draw", epoch))
         return permute(rows, seed, draws, "order", epoch)
 
@@ -90,6 +91,7 @@ class BatchLoss:
         batch, cut = self._mix_inputs(self.data.assemble(rows, stored, augment=self.augment))
         with self.precision.autocast():
             features, present = self.model.encode(batch), batch.present
+            # After the encoders, so that their batch norms see every row that has the modality.
             if self.modality_dropout:
                 present = drop_modalities(present, self.modality_dropout)
             if self.balance is None:
@@ -212,6 +214,7 @@ class JointLoss:
         the epochs of the target.
         """
         rows, size = self.loss.data.rows("train"), self.batch_size * self.accumulate
+        # Whole steps alone: the rows that are left over have their turn in another pass.
         batches = max(1, len(rows) // size)
         passes = range(first // batches, (first + steps - 1) // batches + 1)
         found: list[Rows] = []

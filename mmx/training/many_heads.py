@@ -155,6 +155,7 @@ def _judge(
     for s, row in enumerate(found):
         for i, head in enumerate(row):
             waited = len(head.curve) - head.best_epoch
+            # It is trained on with the others, since all are one tensor, but no longer judged.
             if head.diverged or (patience is not None and waited >= patience):
                 continue
             own = metrics[s * len(row) + i]
@@ -164,6 +165,7 @@ def _judge(
             head.curve.append(
                 {"train.loss": losses[s][i], **{f"val.{name}": v for name, v in own.items()}}
             )
+            # Strictly better, as in fit: of equal epochs the first stays.
             if not head.val or plan.score(own) > plan.score(head.val):
                 head.val, head.best_epoch = dict(own), epoch + 1
                 head.state = batch.state(s, i)
@@ -207,6 +209,7 @@ class _HeadBatch:
         widest = max(each.shape[-1] for each in tensors)
         padded = [F.pad(each.detach(), (0, widest - each.shape[-1])) for each in tensors]
         every = torch.stack(padded)[:, None].expand(-1, self.count, *padded[0].shape)
+        # An expanded tensor is one memory: without a clone all L heads would move together.
         return every.clone().requires_grad_(True)
 
     def _optimizer(self, recipes: Sequence[Optimizer]) -> torch.optim.Optimizer:
@@ -276,6 +279,7 @@ class _HeadBatch:
         # Each seed draws from its own generator state, batch by batch, as fit's steps do.
         for seed in seeds:
             seed_torch(seed, self.plan.draws, "step", step)
+            # Dropout of ones is its mask, with the factor 1 / (1 - p) in it.
             ones = [like.new_ones(size, like.shape[2]) for size in sizes]
             drawn.append([F.dropout(each, self.dropout) for each in ones])
         return [torch.stack(masks)[:, None] for masks in zip(*drawn, strict=True)]
@@ -357,6 +361,7 @@ class _Norm:
         return self._normalise(x, training=False)
 
     def _normalise(self, x: Tensor, *, training: bool) -> Tensor:
+        # One channel for each feature of each seed: no seed sees the rows of another.
         channels = x.detach().transpose(0, 1).flatten(1)  # (B, S·D)
         normal = F.batch_norm(
             channels, self.mean, self.var, None, None, training, self.momentum, self.eps
@@ -380,6 +385,7 @@ def _clip(gradients: Sequence[Tensor], most: float) -> None:
     """Scale each head's gradient down to a norm of ``most``, as torch's ``clip_grad_norm_``."""
     norms = torch.stack([torch.linalg.vector_norm(each.flatten(2), dim=2) for each in gradients])
     whole = torch.linalg.vector_norm(norms, dim=0)  # (S, L) norm of the norms
+    # torch's own 1e-6, so that a head has the digits of separate training.
     scale = (most / (whole + 1e-6)).clamp(max=1.0)  # (S, L)
     for gradient in gradients:
         gradient.mul_(scale.view(*scale.shape, *[1] * (gradient.dim() - 2)))

@@ -185,6 +185,7 @@ def warmup_cosine(step: int, total: int, warmup: float) -> float:
     """
     rising = max(1, round(total * warmup))
     if warmup > 0 and step < rising:
+        # From 1, not from 0: the first step would learn nothing.
         return (step + 1) / rising
     done = (step - (rising if warmup > 0 else 0)) / max(1, total - (rising if warmup > 0 else 0))
     return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))

@@ -73,4 +73,5 @@ class Precision:
 
     def scaler(self) -> torch.amp.GradScaler:
         """Return a gradient scaler; it does nothing unless the format is fp16."""
+        # bf16 has the exponents of fp32: its gradients do not underflow.
         return torch.amp.GradScaler(self.device.type, enabled=self.name == "fp16")

@@ -72,6 +72,7 @@ def make_deterministic(threads: int | None, device: torch.device) -> None:
     An operation without a deterministic implementation on the device gives a warning instead of
     an error.
     """
+    # Read when cuBLAS starts: without it, products of matrices may differ from run to run.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     os.environ.setdefault("TORCHINDUCTOR_DETERMINISTIC", "1")
     # As use_deterministic_algorithms(True, warn_only=True), but it does not import the compiler.
@@ -79,6 +80,7 @@ def make_deterministic(threads: int | None, device: torch.device) -> None:
     # Some versions of torch warn about max pooling on CUDA although it is deterministic: each
     # input's gradient is summed by one thread, in the order of the windows.
     warnings.filterwarnings("ignore", message="max_pool2d_with_indices_backward_cuda")
+    # A benchmark chooses the kernel by the clock, so perhaps another one in the next run.
     torch.backends.cudnn.benchmark = False
     # In "warn" mode torch still uses its fast attention on CUDA, with nondeterministic gradients.
     fast = device.type != "cuda"

@@ -95,6 +95,7 @@ def load_or_make(
             check=check_and_load,
         )
 
+    # Of several processes the first alone asks the cache; what is not there, all make together.
     content = current_group().make_once(find, make_anew)
     return loaded[0] if loaded else load(*content)
 
@@ -136,6 +137,7 @@ def cache_stage(
         event_log.remove_log(state)
         return load(*make(context.listen)), False
     log = event_log.EventLog(state, context.cache.key("stage", inputs))
+    # Tells apart what was trained now: of what was loaded, the events are still to be sent.
     trained, what = False, f"{stage} {opened.task.name}"
     events: list[Facts] = []
 

@@ -41,6 +41,7 @@ class EventLog:
         if states.has_state(state):
             epochs = states.count_epochs(state)
             found = self._read()
+            # Later epochs are trained, and told of, again.
             self.events = [event for event in found or [] if event.epoch <= epochs]
             told = [event.epoch for event in self.events if event.kind is EventKind.EPOCH]
             self.whole = found is not None and told == list(range(1, epochs + 1))

@@ -117,6 +117,7 @@ def extract_features(data: Data, model: MultimodalModel, name: str, precision: P
     def extract(batch: Batch) -> Features:
         with precision.autocast():
             features = model.for_fusion(model.encode_one(name, batch))
+        # Not in bf16: what reads them later may compute without autocast.
         kept = features.map(lambda part: part if part.dtype == torch.bool else part.float())
         return model.for_fusion(kept)  # so that the only token and the pooled vector are one
 
@@ -203,6 +204,7 @@ def _fit_together(modality: Modality[Any, Any], columns: Sequence[Column], rows:
         return cast(Spec, modality.fit(first, rows))
     count = len(first)
     stacked = first.stack(others)
+    # Row n of the k-th column is row k · count + n of the stack: messages name it as n.
     stacked.row_names = lambda row: first.name_row(row % count)
     stacked.decimal = first.decimal
     every = np.concatenate([rows + count * place for place in range(len(columns))])

@@ -63,6 +63,7 @@ def _share(make: Callable[..., Encoder], values: PublishedValues, spec: Spec) ->
         return _wait(make, values, spec)
     before = torch.get_rng_state()
     key, kept = before.numpy().tobytes(), values.drawn
+    # Where a draw leaves the generator depends on where it found it: drawn once for each.
     if values.encoder is None or key not in kept:
         drawn = make(spec)
         kept[key] = torch.get_rng_state()
@@ -70,6 +71,7 @@ def _share(make: Callable[..., Encoder], values: PublishedValues, spec: Spec) ->
             own = drawn.state_dict()
             if not all(n in values.tensors and _fits(own[n], values.tensors[n]) for n in own):
                 return drawn
+            # assign: it holds the published tensors themselves, and no copy of them.
             drawn.load_state_dict({name: values.tensors[name] for name in own}, assign=True)
             values.encoder = use_channels_last(drawn)
     torch.set_rng_state(kept[key])

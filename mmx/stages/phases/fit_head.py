@@ -99,12 +99,14 @@ def _fit_grid(bench: Bench, head: FittedHead, listen: Listener) -> tuple[FitResu
     model, recipe, target = bench.model, bench.recipe, bench.target
     began = time.perf_counter()
     x, y = bench.rows("train")
+    # All at once, so that the seconds cover the solutions and not their validation.
     candidates = list(head.candidates(x, y, target.outputs, target.kind))
     seconds = time.perf_counter() - began
     (val, _), values = bench.rows("val"), bench.data.truth(bench.data.rows("val"))
     metrics = []
     for candidate in candidates:
         model.head.load_state_dict(candidate.state)
+        # In the number format of predictions, not in float64: what is judged is what will answer.
         metrics.append(bench.measure_outputs(_outputs(bench, val.float()), values))
     best = _choose_best(metrics, recipe)
     model.head.load_state_dict(candidates[best].state)
@@ -144,6 +146,7 @@ def _make_notes(
         f"chosen on {val} validation rows"
     )
     if best in (0, len(candidates) - 1):
+        # The first value is the most regularised: the smallest C, but the largest penalty.
         side = "smaller" if (best == 0) == (head.varied == "C") else "larger"
         text += f"; it is the last of its side: transfer.grid with {side} ones may do better"
     return (text,)
@@ -286,6 +289,7 @@ def _say_epochs(
     steps = count_steps_per_epoch(bench.data.rows("train"), recipe.trainer)
     history = []
     for epoch, values in enumerate(chosen.curve, start=1):
+        # The heads were trained together: each of this one's epochs gets an equal share.
         after = seconds * epoch / len(chosen.curve)
         listen(
             Event(

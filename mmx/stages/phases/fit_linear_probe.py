@@ -99,6 +99,7 @@ def fit_linear_head(
         outputs = torch.from_numpy(val @ fitted.weight.T + fitted.bias).float()
         metrics = measure(outputs, values, target, criterion.task_loss, metric)
         found = make_score(target.kind, metric)(metrics)
+        # Strictly better: among equals the first stays, which has the smallest C.
         if best is None or found > best[0]:
             best = (found, fitted, metrics)
     head = model.head
@@ -187,6 +188,7 @@ def _fit_multinomial(z: Tensor, y: Tensor, outputs: int) -> Tensor:
         found = solve_all(z, index, len(seen), STRENGTHS)
     theta = z.new_zeros(len(STRENGTHS), z.shape[1] + 1, outputs)
     rarest = counts.argmin()
+    # log(½ / n) below the intercept of the rarest class that was seen, of n rows.
     theta[:, -1] = (found[:, -1, rarest] - math.log(2 * counts[rarest]))[:, None]
     theta[:, :, seen] = found
     return theta

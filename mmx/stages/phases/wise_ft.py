@@ -67,6 +67,7 @@ class SplitMeasure:
 
     def place(self, model: MultimodalModel, line: tuple[Tensors, Tensors], alpha: float) -> None:
         """Move a model to a point of a line, and fit what depends on its encoders."""
+        # Its tensors are the model's own memory: writing to them moves the model.
         state = model.state_dict()
         with torch.no_grad():
             for name, start in line[0].items():
@@ -200,6 +201,7 @@ def read_line(
     kept = checkpoint.take_prefix(PREFIX, tensors)
     own = {name: tensor for name, tensor in tensors.items() if not name.startswith(f"{PREFIX}.")}
     first = checkpoint.take_prefix("start", kept)
+    # Where no end was kept, the model itself is the end.
     last = {name: own[name] for name in first} | checkpoint.take_prefix("end", kept)
     start, end = (
         {name: tensor.to(device) for name, tensor in side.items()} for side in (first, last)

@@ -181,4 +181,5 @@ def rank_trials(trials: Sequence[Trial]) -> list[Trial]:
     Equals stay in their order, which is that of the last rung, or of the scores.
     """
     good = [trial for trial in trials if not trial.error]
+    # A stable sort: reverse=True does not turn the order of equals round.
     return sorted(good, key=lambda trial: trial.score or [], reverse=True)

@@ -67,12 +67,14 @@ class TrialTrainer:
         # A trial that was interrupted finds its checkpoint here: the name must not change.
         folder = self.folder / f"{list(self.choices).index(name)}-{own_epochs}"
         folder.mkdir(parents=True, exist_ok=True)
+        # A trainer has an epoch at least; a head that is fitted takes none of it.
         trainer = replace(experiment.trainer, epochs=max(1, own_epochs))
         context = replace(
             self.context,
             experiment=replace(experiment, trainer=trainer),
             directory=RunDirectory(folder),
             listen=self._make_listener(epochs, done),
+            # The search's own: trials share features, none of which outlives the search.
             cache=self.cache,
         )
         began = self.clock()
