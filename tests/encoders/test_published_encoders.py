@@ -19,6 +19,7 @@ from torch import Tensor
 
 from mmx.encoders import Encoder
 from mmx.encoders.audio.transformers import Transformers as AudioTransformers
+from mmx.encoders.hub import Folder
 from mmx.encoders.image.timm import Timm
 from mmx.encoders.image.transformers import Transformers as ImageTransformers
 from mmx.encoders.text.transformers import Transformers as TextTransformers
@@ -325,3 +326,12 @@ def test_spectrogram_transformers_equal_the_library(tmp_path: Path) -> None:
     torch.testing.assert_close(ours.tokens, found.last_hidden_state, atol=1e-6, rtol=0)
     for level, state in zip(ours.levels, found.hidden_states[1:], strict=True):
         torch.testing.assert_close(level, state.mean(1), atol=1e-6, rtol=0)
+
+
+def test_a_folder_without_weights_says_which_file_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    published = Folder(tmp_path, "mine").find_published()
+    assert published.missing_files() == (tmp_path / "model.safetensors",)
+    assert published.other_files == (tmp_path / "config.json",)
+    (tmp_path / "model.safetensors").touch()
+    assert published.missing_files() == ()

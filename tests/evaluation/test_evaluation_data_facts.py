@@ -10,6 +10,7 @@ import soundfile
 from mmx.evaluation.data_facts import Quantity, Tally, draw_samples, gather_facts
 from mmx.evaluation.data_facts.measure import measure_column
 from mmx.evaluation.data_facts.scripts import find_script
+from mmx.evaluation.data_statistics import LabelStatistics, NumberRange, measure_statistics
 from mmx.modalities.image import Image, ImageColumn
 from mmx.modalities.text import TextColumn
 from mmx.tasks.table import Table
@@ -197,3 +198,17 @@ def test_an_image_may_have_as_many_pixels_as_the_task_allows(tmp_path):
     refused = measure_column(column, [0], Image(max_pixels=599))
     assert refused.quantities == []
     assert len(refused.unreadable) == 1
+
+
+def test_what_a_run_keeps_of_its_rows(task):
+    data, rows = task.load(), np.arange(10)
+    readers = {name: reader for name, reader in task.modalities.items() if reader}
+    specs = {name: reader.fit(data.columns[name], rows) for name, reader in readers.items()}
+    found = measure_statistics(data, rows, readers, specs)
+    assert found.labels == LabelStatistics(10, {"a": 5, "b": 5})
+    image, tabular = found.inputs["image"], found.inputs["tabular"]
+    assert (image.rows, image.missing) == (10, 0)
+    assert image.sizes == {"width": NumberRange(10, 4, 6), "height": NumberRange(10, 3, 8)}
+    assert image.tallies["size"] == {"6×8": 7, "4×3": 3}
+    assert tabular.missing_cells == {"price": 1, "colour": 0}
+    assert tabular.numbers == {"price": NumberRange(9, 0, 13.5)}
