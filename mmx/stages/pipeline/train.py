@@ -84,8 +84,8 @@ def _run_phases(
     _announce(context, stage, start)
     state = StageState(context, stage, prepared, listen)
     asked = [find_runner(phase) for phase in start.phases]
-    # In the order in which features pass the parts, since each is fitted to what it receives.
     prepared.model.calibration = None  # also of a result that could not be read
+    # In the order in which features pass the parts, since each is fitted to what it receives.
     for phase in (fit_mapping, fit_missing, fit_joint, *asked, settle, calibrate):
         notes += phase(state)
     notes += describe_collapses(state.result)
