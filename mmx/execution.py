@@ -312,6 +312,7 @@ class _Log(logging.FileHandler):
 
 
 def _run_log(directory: RunDirectory) -> logging.Logger:
+    # A logger for each run: those of one process must not write into each other's file.
     log = logging.getLogger(f"mmx.run.{directory.path.name}.{os.getpid()}")
     log.propagate = False
     log.setLevel(logging.INFO)

@@ -75,6 +75,7 @@ class CountSketch(nn.Module):
     def __init__(self, inputs: int, buckets: int) -> None:
         super().__init__()
         self.size = buckets
+        # Saved with the weights, which mean nothing for other buckets and signs.
         self.register_buffer("buckets", torch.randint(buckets, (inputs,)))
         self.register_buffer("signs", 2 * torch.randint(2, (inputs,)) - 1)
 

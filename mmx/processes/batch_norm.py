@@ -126,6 +126,7 @@ def _normalize(module: _BatchNorm, group: Any, x: Tensor, mask: Tensor | None = 
     mean = sum_over_processes(wide.sum(axes)) / count
     centred = wide - mean.view(shape)
     variance = sum_over_processes(centred.square().sum(axes)) / count
+    # As in torch: a batch is normalised by its biased variance, the unbiased one is tracked.
     _track(module, mean.detach(), variance.detach() * count / (count - 1).clamp(min=1))
     normed = centred * torch.rsqrt(variance + module.eps).view(shape)
     if module.affine:
@@ -175,4 +176,5 @@ def synchronise(model: nn.Module, group: Any) -> Iterator[None]:
         yield
     finally:
         for module in norms:
+            # Only the attribute of the instance goes: the method of its class is there again.
             del module.forward

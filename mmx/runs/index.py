@@ -139,6 +139,7 @@ def add(directory: RunDirectory) -> None:
         return
     whole = RunDirectory(directory.path.absolute())
     with contextlib.suppress(RunError, OSError):  # such as a link; the next list repairs it
+        # Before the files are read: one that changes in between then has another stamp.
         mark = stamp(str(whole.path))
         found = entry(whole, root)
         append_text(root / INDEX, json.dumps(found) + "\n")

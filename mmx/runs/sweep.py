@@ -147,6 +147,7 @@ def find_sweep(output: Path, jobs: Sequence[Planned], where: Path | None) -> Swe
         jobs: All of them.
         where: The sweep's directory, if the user named one.
     """
+    # Sorted, and each once: values typed in another order are the same sweep.
     text = "\n".join(sorted({job.wanted.key for job in jobs}))
     identity = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
     return Sweep(where or output / "sweeps" / identity)

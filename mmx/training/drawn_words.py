@@ -28,6 +28,7 @@ def count_drawn_words(draw: Callable[[], object], most: int) -> int | None:
         draw: Draws.
         most: More than this are not counted.
     """
+    # Two seeds: a draw that rejects numbers and repeats takes another count with each.
     found = {_count_once(draw, seed, most) for seed in (0, 1)}
     return found.pop() if len(found) == 1 else None
 
@@ -43,6 +44,7 @@ def _count_once(draw: Callable[[], object], seed: int, most: int) -> int | None:
         if _read_other_states() != others:
             return None
         torch.manual_seed(seed)
+        # Known up to whole blocks, which are skipped below until the states agree.
         words = (_read_left(torch.get_rng_state()) - _read_left(after)) % BLOCK
         skip_words(words)
         while not torch.equal(torch.get_rng_state(), after):

@@ -97,6 +97,7 @@ class SweepJob:
             sys.exit(BUDGET_USED)
         wanted, label = describe_wanted(experiment), join_overrides(composed.overrides)
         with self.sweep.claim(wanted.key):
+            # Under the lock: a process that waited for it finds what the other one has done.
             found = self.sweep.find_standing(wanted)
             for text in _announce(found, label):
                 audience.say(text, None if found.done else "bold")

@@ -96,6 +96,7 @@ class Pool:
                 if stop.signal_number is not None and not told:
                     told = self._pass_on(stop.signal_number)
                 if stop.is_made and waiting:
+                    # Without a signal it was the clock that asked.
                     self._over_budget = stop.signal_number is None
                     waiting.clear()
                 self._give(waiting)
@@ -123,8 +124,10 @@ class Pool:
     def _start(self) -> _Worker:
         context = multiprocessing.get_context("fork" if self.plan.forks else "spawn")
         here, there = context.Pipe()
+        # The place of a worker that died is free again, and with it its GPU.
         taken = {each.slot for each in self._workers}
         slot = next(number for number in range(self.plan.processes) if number not in taken)
+        # A fork copies these ends: kept open there, they would hide the end of this process.
         inherited = [each.connection for each in self._workers] + [here] if self.plan.forks else []
         with _visible_gpu(self.plan.gpus, slot):
             # Not daemonic: a run may start processes that decode.
@@ -181,6 +184,7 @@ class Pool:
                     worker.connection.send(None)
                 else:
                     os.kill(worker.process.pid or 0, signal.SIGTERM)
+        # One deadline for all of them, since they save at the same time.
         until = time.monotonic() + END_SECONDS
         for worker in self._workers:
             worker.process.join(max(0.0, until - time.monotonic()))

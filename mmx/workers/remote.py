@@ -156,6 +156,7 @@ class Follower:
                 again = _find_code(found) in TAKEN_AWAY
             del self._active[number]
             if again and not over:
+                # To the end of the queue; its run goes on from what it had saved.
                 waiting.append(number)
                 continue
             self._codes.append(_find_code(found))

@@ -73,6 +73,7 @@ def serve(
     teller = Teller(_send_to(connection))
     while stop.signal_number is None:
         try:
+            # Briefly: a signal only sets `stop`, and Python goes on with a wait that it interrupts.
             if not connection.poll(0.2):
                 continue
             number = connection.recv()

@@ -133,6 +133,7 @@ def read_values(make: Callable[..., Encoder], spec: Spec, published: Published) 
         _KEPT[key] = _read(make(spec), published)
     _KEPT.move_to_end(key)
     found = _KEPT[key]
+    # The one that is returned may go too, if it alone is larger: its run holds it.
     while sum(each.bytes for each in _KEPT.values()) > KEPT_BYTES and _KEPT:
         _KEPT.popitem(last=False)
     return found

@@ -115,6 +115,7 @@ def solve(z: Tensor, y: Tensor, classes: int, strengths: Tensor) -> Tensor:
         # In the weights the loss is strongly convex with constant ``penalty``, which bounds the
         # error: ‖W − W*‖ ≤ ‖gradient‖ / penalty.
         error = grad.flatten(1).norm(dim=1) / subset.penalty
+        # Where all weights are zero, a relative bound would never be met.
         unsolved = error > (WEIGHT_TOLERANCE * current.flatten(1).norm(dim=1)).clamp(min=1e-12)
         if not unsolved.any():
             break
