@@ -124,8 +124,7 @@ class _Run:
             parameter.requires_grad_(name not in start.frozen)
             if name in start.masks:
                 _hold_zeros(parameter, start.masks[name])
-        # With those that thaw later: they are in the optimiser from the first step on.
-        groups = make_parameter_groups(
+        groups = make_parameter_groups(  # with those that thaw later
             model, recipe.optimizer, start.rates, decay=start.weight_decay
         )
         self.optimizer = recipe.optimizer.make(groups, data.device)
@@ -166,8 +165,7 @@ class _Run:
         """
         for step_rows, batches, joint in self.epoch(epoch):
             self.step(step_rows, batches, joint)
-            # A process that stopped alone would leave the others waiting for its gradients.
-            if (reason := self.group.agree(stop.reason)) is not None:
+            if (reason := self.group.agree(stop.reason)) is not None:  # all of them, or none
                 self.save()
                 where = f"stopped in stage {self.recipe.stage} after step {self.progress.step}"
                 raise stop.describe(f"{where} of {self.total}", reason)
@@ -214,8 +212,7 @@ class _Run:
     def step(self, rows: list[Rows], stored: list[Any], joint: JointLosses) -> None:
         """Take one optimiser step over ``accumulate`` batches."""
         recipe, step = self.recipe, self.progress.step
-        # From the number of the step, so that a resumed run draws what it would have drawn.
-        seed_torch(recipe.seed, recipe.draws, "step", step, *self.group.stream)
+        seed_torch(recipe.seed, recipe.draws, "step", step, *self.group.stream)  # alike in a resume
         set_rates(self.optimizer, warmup_cosine(step, self.total, recipe.trainer.warmup))
         count = sum(len(part) for part in rows)
         loss = torch.zeros((), device=self.data.device)  # stays there: .item() would wait
@@ -230,9 +227,8 @@ class _Run:
                 self.gradient_check.observe(batch, "companion.")
         loss = self.group.add_up(self.model, loss, self.loss_of.penalties, rows)
         self.gradient_check.check(ends_epoch=(step + 1) % self.steps_per_epoch == 0)
-        # After the sum over processes: each of them computes these terms of the same weights.
         for extra in (self.loss_of.penalise_weights(), self.weighing.extra_loss()):
-            if extra is not None:
+            if extra is not None:  # after the sum: every process adds the same
                 # It has no gradient while all the weights that it penalises are still frozen.
                 loss += self._backward(extra) if extra.requires_grad else extra
         self._update()
@@ -262,8 +258,7 @@ class _Run:
             torch.nn.utils.clip_grad_norm_(self.trainable, self.recipe.trainer.clip, foreach=True)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        # None and not zeros: a parameter without a gradient is then left alone, without decay.
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)  # without a gradient, no decay
 
     @property
     def is_multimodal(self) -> bool:
@@ -323,8 +318,7 @@ class _Run:
         if not math.isfinite(metrics["loss"]):
             raise self._divergence_error("validation loss", metrics["loss"], self.progress.step)
         score, progress = list(self.recipe.score(metrics)), self.progress
-        # Strictly better: of equal epochs the first stays, and patience runs on.
-        if not progress.best_score or score > progress.best_score:
+        if not progress.best_score or score > progress.best_score:  # of equal epochs, the first
             progress.best_score, progress.best_metrics = score, metrics
             progress.best_epoch, progress.bad_epochs = epoch + 1, 0
             # A copy: training goes on to change the model's own tensors in place.
@@ -435,8 +429,7 @@ class _Run:
 
     def finish(self) -> FitResult:
         """Load the best weights and return the result."""
-        # Read first: the best epoch's tensors, loaded next, include those of the weighting.
-        weights = self.weighing.weights()
+        weights = self.weighing.weights()  # before the best epoch's are loaded
         self.model.load_state_dict(self.best)
         for name, parameter in self.model.named_parameters():
             # Patience may have ended training before some parameters were unfrozen.
