@@ -49,13 +49,13 @@ from mmx.stages.core.stage_model import attach_criterion
 from mmx.tasks.other_table import keep_known_training_rows, number_as_trained
 from mmx.terminal import Console
 from mmx.training import checkpoint
-from mmx.training.precision import Precision, choose_device
+from mmx.training.precision import choose_device
 from mmx.training.randomness import make_deterministic
 from mmx.verbs import evaluate_suites
 from mmx.verbs.arguments import Parser, list_allowed_packages
 from mmx.verbs.evaluate_other import evaluate_other
 from mmx.verbs.evaluate_sweep import evaluate_sweep, holds_runs_of_sweep, require_suites
-from mmx.verbs.opening import NOTHING_IS_MADE, open_config, read_key, read_typed
+from mmx.verbs.opening import NOTHING_IS_MADE, choose_precision, open_config, read_key, read_typed
 
 NAME = "eval"
 SUMMARY = "measure a run's model again on one of its splits"
@@ -185,7 +185,7 @@ def _open(
     """Return the trained model with its data, and its objective."""
     device = choose_device(experiment.settings.device)
     make_deterministic(experiment.trainer.threads, device)
-    precision = Precision.choose(experiment.settings.precision, device)
+    precision = choose_precision(directory, experiment)
     trained = load_trained(experiment, directory, device)
     task = experiment.target.load()
     if directory.manifest().data.get(Role.TARGET) != task.fingerprint:

@@ -27,8 +27,9 @@ from mmx.tasks import TaskData
 from mmx.tasks.other_table import load_other_table
 from mmx.tasks.table import Table
 from mmx.terminal import Console
-from mmx.training.precision import Precision, choose_device
+from mmx.training.precision import choose_device
 from mmx.training.randomness import make_deterministic
+from mmx.verbs.opening import choose_precision
 
 
 def evaluate_other(
@@ -57,7 +58,7 @@ def evaluate_other(
         raise UsageError(f"{path} is not a file", tip=f"mmx eval {directory.path} <table>")
     device = choose_device(experiment.settings.device)
     make_deterministic(experiment.trainer.threads, device)
-    precision = Precision.choose(experiment.settings.precision, device)
+    precision = choose_precision(directory, experiment)
     trained = load_trained(experiment, directory, device)
     data = load_other_table(task, str(path), trained.target)
     rows = data.splits["test"]

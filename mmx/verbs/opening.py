@@ -13,10 +13,11 @@ from mmx.config import compose
 from mmx.config.nodes import ConfigNode
 from mmx.config.sweep_values import refuse_sweep
 from mmx.errors import ConfigError, Problem, UsageError
+from mmx.experiment import Experiment
 from mmx.experiment.opener import apply_opener, is_openers_key, warn_of_threads
 from mmx.runs.directory import RunDirectory
 from mmx.terminal import Console
-from mmx.training.precision import choose_device
+from mmx.training.precision import DTYPES, Precision, bf16_is_fast, choose_device
 from mmx.verbs.run_packages import list_other_versions, require_packages
 
 NOTHING_IS_MADE = ("output_dir", "cache", "cache_gb", "tracker", "callbacks")
@@ -147,6 +148,32 @@ def _take_device(opened: ConfigNode, typed: bool) -> str | None:
         opened["device"] = "auto"
         return f"the run was computed with device={name}, which is not here: numbers may differ"
     return None
+
+
+def choose_precision(directory: RunDirectory, experiment: Experiment) -> Precision:
+    """Return what a run's model computes in: what its config says, or what the run computed in.
+
+    ``precision=auto`` is another format on another machine, and the run's numbers are of its own.
+    Prints a note where this device would be slow at it.
+
+    Args:
+        directory: The finished run.
+        experiment: As it was opened here.
+    """
+    stated, device = experiment.settings.precision, choose_device(experiment.settings.device)
+    if stated != "auto":
+        return Precision.choose(stated, device)
+    own, here = directory.read_summary().precision, Precision.choose(stated, device)
+    if own == "fp32" or (own == "bf16" and bf16_is_fast(device)):
+        return Precision(own, device)
+    if own in DTYPES:
+        Console(stderr=True).print(
+            f"note: the run was computed in {own}, at which this device is slow: it computes in "
+            f"{here.name} here, and numbers may differ",
+            highlight=False,
+            soft_wrap=True,
+        )
+    return here
 
 
 def keep_threads(directory: RunDirectory, opened: ConfigNode) -> list[str]:

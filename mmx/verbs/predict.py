@@ -27,11 +27,11 @@ from mmx.printable import shorten
 from mmx.runs.atomic import make_folder
 from mmx.runs.directory import RunDirectory
 from mmx.stages import load_trained
-from mmx.training.precision import Precision, choose_device
+from mmx.training.precision import choose_device
 from mmx.training.randomness import make_deterministic
 from mmx.untrusted import unusable_path
 from mmx.verbs.arguments import Parser, list_allowed_packages
-from mmx.verbs.opening import NOTHING_IS_MADE, open_config, read_typed
+from mmx.verbs.opening import NOTHING_IS_MADE, choose_precision, open_config, read_typed
 from mmx.verbs.predict_answers import AskedRows, OpenedModel, answer_rows, print_notes
 from mmx.verbs.predict_file import open_predictions, require_format
 
@@ -86,7 +86,7 @@ def open_model(
     experiment = assemble(config, list_allowed_packages(allow))
     place = choose_device(experiment.settings.device)
     make_deterministic(experiment.trainer.threads, place)
-    precision = Precision.choose(experiment.settings.precision, place)
+    precision = choose_precision(directory, experiment)
     trained = load_trained(experiment, directory, place)
     return OpenedModel(directory.path, experiment, trained, precision)
 
