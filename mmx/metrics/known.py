@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any, get_args, get_type_hints
@@ -41,9 +42,34 @@ def find_direction(name: str) -> bool | None:
         return True
     if name.startswith("recall@"):  # of retrieval
         return False
+    kind = _find_kind(name)
+    return None if kind is None else kind.lower_is_better
+
+
+def find_bounds(name: str) -> tuple[float, float]:
+    """Return the least and the largest possible value of a metric that a summary names.
+
+    Infinite where there is none, or the metric is not of mmx.
+
+    Example:
+        >>> find_bounds("accuracy"), find_bounds("mcc"), find_bounds("mse"), find_bounds("r2")
+        ((0.0, 1.0), (-1.0, 1.0), (0.0, inf), (-inf, 1.0))
+    """
+    if name == "loss":
+        return 0.0, math.inf
+    if name.startswith("recall@"):  # of retrieval
+        return 0.0, 1.0
+    kind = _find_kind(name)
+    if kind is None:
+        return -math.inf, math.inf
+    # Every error is 0 at best, and every other metric 1.
+    return (0.0, kind.span) if kind.lower_is_better else (1.0 - kind.span, 1.0)
+
+
+def _find_kind(name: str) -> type[Metric] | None:
     for key, kind in find_built_in().items():
         if name == key or _has_options(name, key, kind):
-            return kind.lower_is_better
+            return kind
     return None
 
 

@@ -6,14 +6,20 @@ import math
 from collections.abc import Sequence
 
 from mmx.json_object import Json
+from mmx.metrics import find_bounds
 from mmx.reports import chart_specs
 from mmx.reports.chart_specs import COLOURS, INK, PLAIN, MeasuredRow
-from mmx.reports.group_line import GroupLine, GroupMean
+from mmx.reports.group_line import GroupLine, describe_cut
 from mmx.reports.many_runs import ManyRuns
-from mmx.reports.many_runs_table import describe_comparison, format_mean, list_heads, list_rows
+from mmx.reports.many_runs_table import (
+    LEGEND,
+    describe_comparison,
+    format_mean,
+    list_heads,
+    list_rows,
+)
 from mmx.reports.page import Chart, Grid, render_page
 
-LEGEND = "* best by validation; p no other is better in less time; ± 95 % interval"
 HEIGHT = 240
 
 
@@ -60,11 +66,6 @@ def _name(found: ManyRuns, target: str, title: str) -> str:
     return f"{target}: {title}" if len(found.targets) > 1 else title
 
 
-def _find_interval(mean: GroupMean) -> tuple[float, float] | None:
-    half = mean.half_width
-    return None if half is None else (mean.value - half, mean.value + half)
-
-
 def _draw_means(found: ManyRuns, target: str) -> Chart:
     """Return the mean of each group on test, the best on test first."""
     lines = _list_lines(found, target)
@@ -72,20 +73,21 @@ def _draw_means(found: ManyRuns, target: str) -> Chart:
         MeasuredRow(
             line.group.name,
             line.test.value,
-            _find_interval(line.test),
+            line.test.clip(find_bounds(found.metric)),
             chart_specs.format_number(line.test.value),
             stands_out=line.is_best,
         )
         for line in lines
     ]
     lower = "" if found.larger_is_better else ", lower is better"
-    title = _name(
-        found, target, f"{found.metric} on test, 95 % intervals over seeds or folds{lower}"
-    )
+    shown = any(line.test.interval for line in lines)
+    intervals = ", 95 % intervals over seeds or folds" if shown else ""
+    title = _name(found, target, f"{found.metric} on test{intervals}{lower}")
     table = tuple((line.group.name, format_mean(line.test)) for line in lines)
     spec = chart_specs.draw_measured(rows, x=f"{found.metric} on test", from_zero=False)
     grid = Grid(title, ("", found.metric), table)
-    return Chart(title, spec, grid, note="Blue: the best by validation.")
+    note = "Blue: the best by validation." + describe_cut([x.test for x in lines], found.metric)
+    return Chart(title, spec, grid, note=note)
 
 
 def _draw_front(found: ManyRuns, target: str) -> Chart | None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from mmx.evaluation.folds import average_parts, find_half_width_of_folds
-from mmx.metrics.base import Floats
+from mmx.metrics import Floats, find_bounds
 from mmx.reports.run_groups import RunGroup
+from mmx.runs.mean_cells import FEWEST
 
 LEVEL = 0.95
 """Of all intervals of the comparison."""
@@ -44,6 +46,30 @@ class GroupMean:
         elif len(found) > 1:
             half = _find_half_width_over_seeds(found)
         return cls(float(found.mean()), half, found)
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Where its interval begins and ends; None of too few values to show one."""
+        if self.half_width is None or len(self.values) < FEWEST:
+            return None
+        return self.value - self.half_width, self.value + self.half_width
+
+    def clip(self, bounds: tuple[float, float]) -> tuple[float, float] | None:
+        """Return its interval within bounds: a metric has no values outside its own."""
+        if self.interval is None:
+            return None
+        low, high = self.interval
+        return max(low, bounds[0]), min(high, bounds[1])
+
+
+def describe_cut(means: Sequence[GroupMean], metric: str) -> str:
+    """Return a sentence, after a space, if an interval is cut where a metric ends; else ""."""
+    bounds = find_bounds(metric)
+    shown = [mean.interval for mean in means if mean.interval is not None]
+    if not any(low < bounds[0] or high > bounds[1] for low, high in shown):
+        return ""
+    ends = " and ".join(f"{end:g}" for end in bounds if math.isfinite(end))
+    return f" Intervals are cut at {ends}, where {metric} ends."
 
 
 def _find_half_width_over_seeds(values: Floats) -> float:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mmx.errors import RunError, UsageError
+from mmx.metrics import find_bounds
 from mmx.reports.group_line import GroupLine
 from mmx.reports.many_runs import ManyRuns
 from mmx.reports.run_groups import RunGroup
@@ -20,7 +21,7 @@ LINE_HEIGHT = 0.28
 
 
 CAPTION = (
-    "bars: 95 % intervals over seeds or folds; blue: best by validation; "
+    "bars: 95 % intervals over three seeds or folds and more; blue: best by validation; "
     "orange: no other is better in less time"
 )
 
@@ -89,10 +90,9 @@ def _draw_means(axes: Any, found: ManyRuns, lines: list[GroupLine]) -> None:
     """Draw one dot with an interval for each group, the best on test on top."""
     for place, line in enumerate(reversed(lines)):
         colour = BEST if line.is_best else OTHER
-        axes.errorbar(
-            line.test.value, place, xerr=line.test.half_width, fmt="o", ms=4, color=colour,
-            capsize=2, lw=1,
-        )  # fmt: skip
+        mean, ends = line.test.value, line.test.clip(find_bounds(found.metric))
+        reach = None if ends is None else [[max(mean - ends[0], 0.0)], [max(ends[1] - mean, 0.0)]]
+        axes.errorbar(mean, place, xerr=reach, fmt="o", ms=4, color=colour, capsize=2, lw=1)
     names = _name_groups([line.group for line in reversed(lines)])
     axes.set_yticks(range(len(lines)), names)
     axes.set_ylim(-0.6, len(lines) - 0.4)

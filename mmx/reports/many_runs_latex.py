@@ -20,6 +20,7 @@ from mmx.reports.many_runs_table import (
     format_group_gain,
     format_mean,
 )
+from mmx.runs.mean_cells import MEANS
 
 PAGE = 45
 """Lines from which a table breaks between pages."""
@@ -27,7 +28,7 @@ SIZE = (r"\scriptsize", r"\setlength{\tabcolsep}{3pt}")
 CLEAR = "*"
 LEGEND = (
     f"% bold: best by validation; {CLEAR}: the difference to it leaves out 0; "
-    "± 95 % interval; parameters in thousands (k) or millions (M)"
+    f"{MEANS}; parameters in thousands (k) or millions (M)"
 )
 Column = tuple[str, Callable[[GroupLine], str]]
 

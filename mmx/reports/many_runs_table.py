@@ -13,10 +13,12 @@ from mmx.json_object import Json, null_undefined
 from mmx.printable import VALUE, one_line
 from mmx.reports.group_line import GroupLine, GroupMean
 from mmx.reports.many_runs import ManyRuns
+from mmx.runs.mean_cells import MEANS, format_mean_cell
 
 Format = Literal["text", "csv", "json", "markdown", "latex", "html"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 BEST, FRONT = "*", "p"
+LEGEND = f"{BEST} best by validation; {FRONT} no other is better in less time; {MEANS}"
 
 LineCells = list[str]
 
@@ -168,9 +170,9 @@ def _format_paired(line: GroupLine) -> str:
 
 
 def format_mean(mean: GroupMean, *, signed: bool = False) -> str:
-    """Return a mean, with half of its interval if it has one."""
-    text = f"{mean.value:+.3f}" if signed else f"{mean.value:.3f}"
-    return text if mean.half_width is None else f"{text} ± {mean.half_width:.3f}"
+    """Return a mean with half of its interval, or with its values where they are too few."""
+    write = ("{:+.3f}" if signed else "{:.3f}").format
+    return format_mean_cell(mean.value, mean.half_width, mean.values.tolist(), write)
 
 
 def _format_text(found: ManyRuns) -> str:
@@ -180,11 +182,10 @@ def _format_text(found: ManyRuns) -> str:
     table = [
         "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in lines
     ]
-    legend = f"{BEST} best by validation; {FRONT} no other is better in less time; ± 95 % interval"
     said = describe_comparison(found)
     notes = [line for line in said if line.startswith("note: ")]
     answers = [line for line in said if line not in notes]
-    return "\n".join([*answers, "", *table, legend, *notes]) + "\n"
+    return "\n".join([*answers, "", *table, LEGEND, *notes]) + "\n"
 
 
 def _format_csv(found: ManyRuns) -> str:

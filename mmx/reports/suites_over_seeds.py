@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from mmx.csv_text import format_csv
 from mmx.errors import RunError
+from mmx.metrics import find_bounds
 from mmx.reports.chart_specs import MeasuredRow, draw_bars
-from mmx.reports.group_line import GroupMean
+from mmx.reports.group_line import GroupMean, describe_cut
 from mmx.reports.page import Chart, Grid, render_page
 from mmx.reports.run_groups import FinishedRun, RunGroup
 from mmx.reports.suite_charts import FIXED, LIMIT
 from mmx.reports.view import format_metric
 from mmx.runs.atomic import write_text
+from mmx.runs.mean_cells import format_mean_cell
 from mmx.untrusted import read_text
 
 CONDITIONS = {
@@ -154,9 +158,9 @@ def make_means_grid(suite: str, found: OverSeeds) -> Grid:
 
 
 def format_mean_interval(name: str, mean: GroupMean) -> str:
-    """Return a mean with half of its interval, where it has one."""
-    text = format_metric(name, mean.value)
-    return text if mean.half_width is None else f"{text} ± {format_metric(name, mean.half_width)}"
+    """Return a mean with half of its interval, or with its values where they are too few."""
+    write = partial(format_metric, name)
+    return format_mean_cell(mean.value, mean.half_width, mean.values.tolist(), write)
 
 
 def describe_largest_difference(suite: str, found: Sequence[OverSeeds]) -> str:
@@ -176,18 +180,13 @@ def describe_largest_difference(suite: str, found: Sequence[OverSeeds]) -> str:
 
 def _draw(suite: str, found: OverSeeds) -> Chart:
     name = found.metrics[0]
-    bars = [
-        MeasuredRow(" ".join(key[1:]).strip(), means[name].value, _find_ends(means[name]))
-        for key, means in found.overall.items()
-    ]
-    spec = draw_bars(bars, x=name, signed=suite == "importance")
-    return Chart(f"{found.name}: {name}", spec, make_means_grid(suite, found))
-
-
-def _find_ends(mean: GroupMean) -> tuple[float, float] | None:
-    if mean.half_width is None:
-        return None
-    return mean.value - mean.half_width, mean.value + mean.half_width
+    shown = {" ".join(key[1:]).strip(): means[name] for key, means in found.overall.items()}
+    signed = suite == "importance"
+    bounds = (-math.inf, math.inf) if signed else find_bounds(name)
+    bars = [MeasuredRow(key, mean.value, mean.clip(bounds)) for key, mean in shown.items()]
+    spec = draw_bars(bars, x=name, signed=signed)
+    note = "" if signed else describe_cut(list(shown.values()), name).strip()
+    return Chart(f"{found.name}: {name}", spec, make_means_grid(suite, found), note=note)
 
 
 def _format_rows(suite: str, found: Sequence[OverSeeds]) -> str:

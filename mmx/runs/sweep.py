@@ -27,6 +27,7 @@ from mmx.evaluation.folds import average_parts, find_half_width_of_folds
 from mmx.json_object import Json
 from mmx.runs.atomic import make_folder, write_json, write_text
 from mmx.runs.draw import DRAW_KEYS, Draw, count_folds
+from mmx.runs.mean_cells import FEWEST, MEANS, format_mean_cell
 from mmx.runs.standing import Standing, Wanted, find_standing, read_numbers
 from mmx.runs.sweep_process import allow_again
 from mmx.runs.variation import join_overrides
@@ -222,7 +223,7 @@ def _make_mean_table(
     """Return a table with a line for each group: the mean of each metric over seeds or folds."""
     draws = [[member.get(DRAW, Draw()) for member in members] for members in found]
     over = " and ".join(sorted({"folds" if count_folds(each) else "seeds" for each in draws}))
-    title = f"Mean ± 95 % interval over {over}"
+    title = f"Mean over {over} ({MEANS})"
     table = Table(*keys, over, *metrics, title=title, title_justify="left")
     for members, each in zip(found, draws, strict=True):
         folds = count_folds(each)
@@ -268,15 +269,15 @@ def _format_mean(members: Sequence[Json], name: str, folds: int) -> str:
     if folds:
         parts = [member[DRAW].part for member in shown]
         each = average_parts(np.array(values, dtype=np.float64), parts)
-        reach = f" ± {find_half_width_of_folds(each, folds, 0.95):.3f}" if len(each) > 1 else ""
-        return f"{float(each.mean()):.3f}{reach}"
-    mean = statistics.fmean(values)
-    if len(values) == 1:
-        return f"{mean:.3f}"
-    from scipy.special import stdtrit
+        half = find_half_width_of_folds(each, folds, 0.95) if len(each) > 1 else None
+        return format_mean_cell(float(each.mean()), half, each.tolist(), "{:.3f}".format)
+    mean, half = statistics.fmean(values), None
+    if len(values) >= FEWEST:
+        from scipy.special import stdtrit
 
-    t = float(stdtrit(len(values) - 1, 0.975))  # two-sided 95 % quantile of Student's t
-    return f"{mean:.3f} ± {t * statistics.stdev(values) / math.sqrt(len(values)):.3f}"
+        t = float(stdtrit(len(values) - 1, 0.975))  # two-sided 95 % quantile of Student's t
+        half = t * statistics.stdev(values) / math.sqrt(len(values))
+    return format_mean_cell(mean, half, values, "{:.3f}".format)
 
 
 def _format_cell(value: Any) -> str:
