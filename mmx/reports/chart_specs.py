@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from mmx.json_object import Json
+from mmx.reports.spread_labels import spread_labels
 
 COLOURS = tuple(f"var(--c{place})" for place in range(1, 7))
 """Of series, in their order; charts with more of them repeat the colours with other dashes."""
@@ -28,8 +29,6 @@ INTERVAL_LIMIT = 10
 """An interval is cut at this multiple of the largest value, and ends in an arrow there."""
 LETTER = 6.6
 """Pixels of a letter, to leave room for names."""
-LABEL_GAP = 15
-"""Least pixels between the names of two lines."""
 UNSIGNED = "format(datum.value, '~g')"
 SIGNED = "datum.value === 0 ? '0' : format(datum.value, '+~g')"
 """Numbers of an axis, as Vega expressions."""
@@ -354,41 +353,20 @@ def _find_most(rows: Sequence[MeasuredRow]) -> float:
     return INTERVAL_LIMIT * largest if largest else math.inf
 
 
+def has_arrows(rows: Sequence[MeasuredRow]) -> bool:
+    """Return whether an interval of some rows is so long that it ends in an arrow."""
+    shown = [each for each in rows if math.isfinite(each.value)]
+    most = _find_most(shown)
+    ends = [end for each in shown for end in _find_whole(each.interval) if end is not None]
+    return any(abs(end) > most for end in ends)
+
+
 def _draw_zero() -> Json:
     return {
         "data": {"values": [{}]},
         "mark": {"type": "rule", "color": SOFT, "strokeWidth": 1},
         "encoding": {"x": {"datum": 0, "type": "quantitative"}, "y": None},
     }
-
-
-def spread_labels(
-    values: Sequence[float], domain: tuple[float, float], height: float, gap: float = LABEL_GAP
-) -> list[float]:
-    """Return where names of lines stand so that none covers another, near their values.
-
-    Args:
-        values: Where the lines end.
-        domain: Ends of the axis.
-        height: Pixels of the axis.
-        gap: Least pixels between two names.
-    """
-    if not values:
-        return []
-    low, high = domain
-    unit = (high - low) / height
-    order = sorted(range(len(values)), key=lambda place: values[place])
-    # Pushed up from below until none overlaps, then, if the last left the chart, down from above.
-    found = [0.0] * len(values)
-    least = -math.inf
-    for place in order:
-        found[place] = max(values[place], least)
-        least = found[place] + gap * unit
-    most = high
-    for place in reversed(order):
-        found[place] = min(found[place], most)
-        most = found[place] - gap * unit
-    return found
 
 
 def pick_colour(place: int) -> tuple[str, tuple[int, ...]]:

@@ -239,7 +239,7 @@ def _say_gains(
         for group, members in sweep.group_runs(rows).items()
     }
     found = compute_gains(paths)
-    write_sweep(plan.path, rows, found)
+    write_sweep(plan.path, rows, found, argv)
     if not found.found:
         gains_page.remove_gains(plan.path)
     if not paths:

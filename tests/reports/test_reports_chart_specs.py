@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from mmx.json_object import Json
 from mmx.reports import chart_specs
-from mmx.reports.chart_specs import MeasuredRow, Series, spread_labels
+from mmx.reports.chart_specs import MeasuredRow, Series
 from mmx.reports.heat_map import HeatCell, draw_heat_map
+from mmx.reports.spread_labels import spread_labels
 
 
 def layers(spec: Json, mark: str) -> list[Json]:

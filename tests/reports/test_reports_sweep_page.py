@@ -9,7 +9,9 @@ import pytest
 from browser import Browser
 from html_pages import HtmlPage, read_rows
 
+from mmx.evaluation.verdict import Gain
 from mmx.json_object import Json
+from mmx.reports.group_gain import GroupGain
 from mmx.reports.parallel_coordinates import Axis
 from mmx.reports.sweep_gains import Gains
 from mmx.reports.sweep_page import render_sweep, write_sweep
@@ -84,6 +86,71 @@ def test_the_least_is_the_best_of_an_own_metric_that_says_so() -> None:
     assert best in HtmlPage(render_sweep("x", more, NONE)).text
 
 
+def on(target: str, rows: list[Json], **more: Any) -> list[Json]:
+    """Return rows as a sweep over targets has them."""
+    found = []
+    for each in rows:
+        label = {"target": target, **dict(each[GROUP])}
+        found.append({**each, **label, "run": target + each["run"], GROUP: tuple(label.items())})
+    return [{**each, **more} for each in found]
+
+
+def test_each_target_has_a_best_of_its_own() -> None:
+    easy = [{**each, "val.accuracy": 0.99, "test.accuracy": 0.98} for each in ROWS[:2]]
+    page = HtmlPage(render_sweep("x", [*on("a", ROWS[:4]), *on("b", easy)], NONE))
+    page.require_own()
+    assert (
+        "Best by validation: fusion=gmu transfer=a b on a (accuracy 0.500 on test); "
+        "fusion=concat transfer=a b on b (accuracy 0.980 on test)"
+    ) in page.text
+    assert "On validation, which chose them: accuracy 0.850 on a, accuracy 0.990 on b." in page.text
+    means, parallel = page.charts.values()  # one group on b alone has nothing to be compared with
+    assert list(read_rows(means)) == ["fusion=concat transfer=a b", "fusion=gmu transfer=a b"]
+    leading = [each for each in parallel["layer"] if each["mark"].get("strokeWidth") == 2]
+    assert {point["line"] for each in leading for point in each["data"]["values"]} == {2, 3}
+    assert "blue is the best by validation on each target" in page.text
+
+
+def test_one_group_on_each_target_is_the_best_of_nothing() -> None:
+    page = HtmlPage(render_sweep("x", [*on("a", ROWS[:2]), *on("b", ROWS[2:4])], NONE))
+    assert "a: accuracy 0.850 on test; b: accuracy 0.500 on test" in page.text
+    assert "On validation: accuracy 0.600 on a, accuracy 0.850 on b." in page.text
+    assert "Best by validation" not in page.text
+    assert "blue" not in page.text
+
+
+def test_targets_are_measured_in_metrics_of_their_own() -> None:
+    numbers = [
+        {**{k: v for k, v in each.items() if "accuracy" not in k}, "val.r2": r2, "test.r2": r2 / 2}
+        for each, r2 in ((ROWS[0], 0.5), (ROWS[2], 0.25))
+    ]
+    page = HtmlPage(render_sweep("x", [*on("a", ROWS[:4]), *on("b", numbers)], NONE))
+    assert "fusion=concat transfer=a b on b (r2 0.250 on test)" in page.text
+    heads = ("target", "fusion", "transfer", "runs", "accuracy val", "accuracy test", "r2 val")
+    lines = page.find_table(*heads)
+    assert [line[4:8] for line in lines] == [
+        ["0.600 (0.500 and 0.700)", "0.850 (0.900 and 0.800)", "", ""],
+        ["0.850 (0.900 and 0.800)", "0.500 (0.250 and 0.750)", "", ""],
+        ["", "", "0.500", "0.250"],
+        ["", "", "0.250", "0.125"],
+    ]
+
+
+def test_the_command_that_ran_it_is_shown() -> None:
+    words = ["mmx", "train", "-m", "fusion=concat,gmu", "target.path=my table.csv"]
+    page = HtmlPage(render_sweep("x", ROWS, NONE, words))
+    assert "mmx train -m fusion=concat,gmu 'target.path=my table.csv'" in page.text
+    assert "Run it again" not in HtmlPage(render_sweep("x", ROWS, NONE)).text
+
+
+@pytest.mark.parametrize(("low", "said"), [(-0.5, False), (-9.0, True)])
+def test_arrows_are_explained_where_there_are_some(low: float, said: bool) -> None:
+    gain = Gain("accuracy", 0.1, (low, 0.7), "scratch", True, False)
+    found = GroupGain({"fusion": "gmu"}, (Draw(seed=1),), 0.6, 0.5, gain)
+    text = HtmlPage(render_sweep("x", ROWS, Gains((found,), 1))).text
+    assert ("An arrow: the interval goes on." in text) == said
+
+
 @pytest.mark.parametrize("rows", [[], ROWS[4:], ROWS[:1], [{**ROWS[0], "val.accuracy": None}]])
 def test_a_sweep_without_results_has_a_page_too(rows: list[Json], tmp_path: Path) -> None:
     write_sweep(tmp_path, rows, NONE)
@@ -139,3 +206,14 @@ def test_the_table_sorts_and_filters(
     )
     assert browser.evaluate(cells) == ["0.7500"]
     assert browser.evaluate("document.querySelector('.filters output').textContent") == "1 of 5"
+
+
+@pytest.mark.browser
+def test_heads_are_repeated_on_each_page_of_paper(browser: Browser, tmp_path: Path) -> None:
+    """A head with a box of its own in it, such as a button, is printed once."""
+    write_sweep(tmp_path, ROWS, NONE)
+    browser.open(tmp_path / "sweep.html")
+    browser.emulate(media="print")
+    display = "getComputedStyle(document.querySelector({}), null).display"
+    assert browser.evaluate(display.format("'#runs thead'")) == "table-header-group"
+    assert browser.evaluate(display.format("'#runs th button'")) == "contents"
