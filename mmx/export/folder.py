@@ -14,7 +14,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
-from mmx.errors import RunError, UsageError, closest
+from mmx.errors import DataError, RunError, UsageError, closest
 from mmx.experiment import Experiment
 from mmx.export import readers
 from mmx.export.check import Agreement, choose_checked_rows, compare_answers
@@ -27,7 +27,7 @@ from mmx.export.description import (
 )
 from mmx.export.formats import ExportFormat, find_formats
 from mmx.export.graph import ExportGraph
-from mmx.export.inputs import make_input
+from mmx.export.inputs import GraphInput, make_input
 from mmx.json_object import Json
 from mmx.reports.answer import format_gains, format_title
 from mmx.runs.atomic import make_folder
@@ -113,12 +113,7 @@ def export(
             preprocessing cannot be described.
     """
     require_free(folder)
-    modalities = experiment.modalities[Role.TARGET]
-    graph = ExportGraph(
-        trained.model,
-        {name: make_input(name, modalities[name], spec) for name, spec in trained.specs.items()},
-        trained.target,
-    )
+    graph = ExportGraph(trained.model, _make_inputs(directory, experiment, trained), trained.target)
     checked = choose_checked_rows(experiment, trained)
     with _build(folder) as building:
         made = written.write(graph, directory.config(), building)
@@ -127,6 +122,25 @@ def export(
         exported = Exported(directory, written, graph, made, agreement)
         _write_around(exported, building)
     return Finished(folder, agreement)
+
+
+def _make_inputs(
+    directory: RunDirectory, experiment: Experiment, trained: Loaded
+) -> dict[str, GraphInput[Any]]:
+    """Return how each input enters the graph.
+
+    Raises:
+        DataError: The preprocessing of one cannot be described, in any format.
+    """
+    modalities = experiment.modalities[Role.TARGET]
+    try:
+        return {
+            name: make_input(name, modalities[name], spec) for name, spec in trained.specs.items()
+        }
+    except DataError as error:
+        run = shlex.quote(str(directory.path))
+        tip = f"mmx predict {run} <table>   (where mmx is, the run itself answers)"
+        raise DataError(error.message, tip=tip) from error
 
 
 def require_free(folder: Path) -> None:

@@ -143,6 +143,23 @@ def test_what_cannot_be_is_refused(
     assert tip in err
 
 
+def test_what_no_format_can_describe_leads_to_the_run_itself(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mmx.cli import main
+    from mmx.errors import DataError
+    from mmx.export.inputs.image import ImageInput
+
+    def refuse(self: ImageInput) -> None:
+        raise DataError("only code could describe it")
+
+    monkeypatch.setattr(ImageInput, "describe", refuse)
+    assert main(["export", str(run), "--format", "safetensors"]) == 1
+    err = capsys.readouterr().err
+    assert "image: only code could describe it" in err
+    assert f"tip: mmx predict {run} <table>" in err
+
+
 def test_a_folder_with_something_in_it_is_not_overwritten(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -35,11 +35,20 @@ def sort_stably(
     return found.values, found.indices
 
 
+def choose_truths(condition: Tensor, x: Tensor, y: Tensor) -> Any:
+    """Return ``x`` where a condition holds and ``y`` elsewhere, of bools alone."""
+    if x.dtype != torch.bool or y.dtype != torch.bool:
+        return NotImplemented  # onnxruntime has an operator for other dtypes
+    return (condition & x) | (~condition & y)
+
+
 WITHOUT_OPERATOR: dict[Any, Any] = {
     torch.ops.aten.cdist.default: measure_distances,
     torch.ops.aten.sort.stable: sort_stably,
+    torch.ops.aten.where.self: choose_truths,
 }
-"""Operations of torch for which the exporter knows no operator, to what computes the same."""
+"""Operations of torch without an operator of the exporter or of onnxruntime on the CPU, to what
+computes the same."""
 
 
 class Onnx(ExportFormat):

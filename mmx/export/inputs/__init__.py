@@ -31,8 +31,7 @@ def make_input(name: str, modality: Modality[Any, Any], spec: Spec) -> GraphInpu
     if not kinds:
         raise DataError(
             f"{name}: its preprocessing, {type(modality).__name__} with {type(spec).__name__}, is "
-            "not one of mmx, and only code could describe it",
-            tip="--format safetensors, which mmx reads",
+            "not one of mmx, and only code could describe it"
         )
     made = kinds[0](modality, spec)
     try:

@@ -26,8 +26,7 @@ class ClipTextsInput(SubWordsInput):
         if not self.spec.tokenizer or self.spec.clean not in CLEANED:
             raise DataError(
                 "its texts are divided by the library open_clip itself, whose tokenizer cannot be "
-                "written into a file",
-                tip="--format safetensors, which mmx reads",
+                "written into a file"
             )
         return {
             **super().describe(),
