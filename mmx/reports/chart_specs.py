@@ -22,6 +22,8 @@ GROUND = "var(--ground)"
 AT_END = {"value": {"expr": "width"}}
 """The right end of an axis."""
 CURVES_HEIGHT = 190
+FEW_STEPS = 6
+"""Whole numbers up to which each has its tick."""
 ROW_HEIGHT, TALL_ROW_HEIGHT = 24, 40
 LONG_NAME = 14
 """Letters of a name that has room before its row also on a narrow screen."""
@@ -122,12 +124,15 @@ def _split_points(series: Sequence[Series]) -> tuple[list[float], list[float]]:
 
 def _make_horizontal(across: Sequence[float], title: str, *, whole: bool) -> Json:
     first, last = min(across, default=0.0), max(across, default=1.0)
+    axis: Json = {"tickCount": 6, "format": "~g"}
+    if whole and last - first < FEW_STEPS:  # with so few, Vega would put ticks between them
+        axis["values"] = list(range(math.ceil(first), math.floor(last) + 1))
     return {
         "field": "x",
         "type": "quantitative",
         "title": title,
         "scale": {"domain": [first, last if last > first else first + 1], "nice": False},
-        "axis": {"tickMinStep": 1 if whole else 0, "tickCount": 6, "format": "~g"},
+        "axis": axis if "values" in axis else {**axis, "tickMinStep": 1 if whole else 0},
     }
 
 
@@ -353,12 +358,12 @@ def _find_most(rows: Sequence[MeasuredRow]) -> float:
     return INTERVAL_LIMIT * largest if largest else math.inf
 
 
-def has_arrows(rows: Sequence[MeasuredRow]) -> bool:
-    """Return whether an interval of some rows is so long that it ends in an arrow."""
+def explain_arrows(rows: Sequence[MeasuredRow]) -> str:
+    """Return a sentence, after a space, if an interval is so long that it ends in an arrow."""
     shown = [each for each in rows if math.isfinite(each.value)]
     most = _find_most(shown)
     ends = [end for each in shown for end in _find_whole(each.interval) if end is not None]
-    return any(abs(end) > most for end in ends)
+    return " An arrow: the interval goes on." if any(abs(end) > most for end in ends) else ""
 
 
 def _draw_zero() -> Json:

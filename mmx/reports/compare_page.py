@@ -86,7 +86,8 @@ def _draw_means(found: ManyRuns, target: str) -> Chart:
     table = tuple((line.group.name, format_mean(line.test)) for line in lines)
     spec = chart_specs.draw_measured(rows, x=f"{found.metric} on test", from_zero=False)
     grid = Grid(title, ("", found.metric), table)
-    note = "Blue: the best by validation." + describe_cut([x.test for x in lines], found.metric)
+    cut = describe_cut([x.test for x in lines], found.metric)
+    note = "Blue: the best by validation." + cut + chart_specs.explain_arrows(rows)
     return Chart(title, spec, grid, note=note)
 
 
@@ -113,7 +114,7 @@ def _draw_front(found: ManyRuns, target: str) -> Chart | None:
     told = [{"field": "row", "title": " "}, {"field": "about", "title": "value"}]
     step = {"type": "line", "interpolate": "step-after", "color": COLOURS[1], "strokeWidth": 1.5}
     point = {"type": "point", "filled": True, "size": 70, "opacity": 1}
-    name = {"type": "text", "align": "left", "dx": 7, "dy": -7, "fontSize": 11, "color": INK}
+    name = {"type": "text", "align": "left", "dx": 7, "fontSize": 11, "color": INK}
     spec = {
         **chart_specs.make_frame(HEIGHT),
         "encoding": {"x": x, "y": y},
@@ -126,9 +127,10 @@ def _draw_front(found: ManyRuns, target: str) -> Chart | None:
             },
         ],
     }
-    names = {"data": {"values": front}, "mark": name, "encoding": {"text": {"field": "row"}}}
     spec["usermeta"] = {"narrow": {"layer": spec["layer"]}}  # names would cover each other there
-    spec["layer"] = [*spec["layer"], names]
+    for rows, dy in ((front[::2], -7), (front[1::2], 13)):  # in turn, so that none covers the next
+        text: Json = {"data": {"values": rows}, "encoding": {"text": {"field": "row"}}}
+        spec["layer"] = [*spec["layer"], *([{**text, "mark": {**name, "dy": dy}}] if rows else [])]
     title = _name(found, target, f"{found.metric} on test and seconds of training")
     table = tuple((each["row"], each["about"]) for each in values)
     note = "The line: no other is better in less time. Blue: the best by validation."
@@ -151,7 +153,8 @@ def _draw_paired(found: ManyRuns, target: str) -> Chart | None:
     title = _name(found, target, "difference to the best by validation, on the same test rows")
     spec = chart_specs.draw_measured(rows, x=f"difference in {found.metric}", signed=True)
     grid = Grid(title, ("", "difference", "interval"), tuple(table))
-    return Chart(title, spec, grid, note="Blue: the interval excludes zero.")
+    note = "Blue: the interval excludes zero." + chart_specs.explain_arrows(rows)
+    return Chart(title, spec, grid, note=note)
 
 
 def _draw_ranks(found: ManyRuns) -> Chart | None:

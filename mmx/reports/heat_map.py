@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from mmx.json_object import Json
 from mmx.reports.chart_specs import GROUND, INK, LESS, MORE, make_frame, make_rows
 
+MOST_LETTERS = 48
+"""Letters above the columns of half a page."""
+
 
 @dataclass(frozen=True)
 class HeatCell:
@@ -104,4 +107,5 @@ def _describe_cell(cell: HeatCell, top: float) -> Json:
 
 
 def _are_long(names: Sequence[str]) -> bool:
-    return sum(len(name) + 1 for name in names) > 60
+    """Return whether names of columns, which are of one width, would cover each other."""
+    return len(names) * (max(map(len, names), default=0) + 1) > MOST_LETTERS

@@ -132,6 +132,7 @@ def _draw_ranks(axes: Any, found: ManyRuns) -> None:
         if len(close) > 1:
             axes.plot([rank, close[-1]], [0.5 + 0.15 * place] * 2, color=FRONT, lw=2)
     axes.set_yticks([])
+    axes.margins(x=0.15, y=0.15)  # names begin at the points
     axes.set_xlabel(
         f"mean rank over {ranks.targets} targets; orange: not told apart "
         f"(critical difference {ranks.critical_difference:.2f})"

@@ -171,11 +171,18 @@ def describe_largest_difference(suite: str, found: Sequence[OverSeeds]) -> str:
         values = {" ".join(key[1:]): means[name] for key, means in each.overall.items()}
         high = max(values, key=lambda key: values[key].value)
         low = min(values, key=lambda key: values[key].value)
-        least, most = (format_mean_interval(name, values[key]) for key in (low, high))
+        least, most = (_format_in_sentence(name, values[key]) for key in (low, high))
         text = f"{name} from {least} ({low.strip()}) to {most} ({high.strip()})"
         parts.append(f"{each.name}: {text}")
     more = f"; and {len(parts) - 3} more groups" if len(parts) > 3 else ""
     return "; ".join(parts[:3]) + more
+
+
+def _format_in_sentence(name: str, mean: GroupMean) -> str:
+    """Return a mean with half of its interval, or alone: the tables have its values."""
+    if mean.interval is None:
+        return format_metric(name, mean.value)
+    return format_mean_interval(name, mean)
 
 
 def _draw(suite: str, found: OverSeeds) -> Chart:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mmx.json_object import Json
 from mmx.reports import chart_specs
-from mmx.reports.chart_specs import COLOURS, MeasuredRow, Series, has_arrows
+from mmx.reports.chart_specs import COLOURS, MeasuredRow, Series
 from mmx.reports.gains_page import list_notes, make_grid
 from mmx.reports.group_gain import GroupGain
 from mmx.reports.page import Chart, Grid, render_page
@@ -106,8 +106,7 @@ def draw_gains(gains: Gains) -> Chart:
         f"Gain over {over}, {format_percent(gains.level)} intervals",
         chart_specs.draw_measured(rows, x=axis, signed=True),
         Grid("Gains", ("", "gain", "interval"), table),
-        note="Blue: the interval excludes zero."
-        + (" An arrow: the interval goes on." if has_arrows(rows) else ""),
+        note="Blue: the interval excludes zero." + chart_specs.explain_arrows(rows),
     )
 
 

@@ -54,6 +54,39 @@ def test_a_line_of_one_point_is_seen() -> None:
     assert first < last
 
 
+@pytest.mark.parametrize(
+    ("last", "whole", "ticks"),
+    [(1, True, [1]), (2, True, [1, 2]), (6, True, [1, 2, 3, 4, 5, 6]), (9, True, None),
+     (2, False, None)],
+)  # fmt: skip
+def test_few_epochs_have_a_tick_each_and_none_between(
+    last: int, whole: bool, ticks: list[int] | None
+) -> None:
+    line = Series("target", [(x, 0.5) for x in range(1, last + 1)])
+    axis = chart_specs.draw_curves([line], x="epoch", whole=whole)["encoding"]["x"]["axis"]
+    assert axis.get("values") == ticks
+
+
+def test_an_arrow_is_explained_where_an_interval_is_cut() -> None:
+    far, near = MeasuredRow("a", 0.1, (-0.5, 3.0)), MeasuredRow("b", 0.1, (-0.5, 0.9))
+    assert chart_specs.explain_arrows([far, near]) == " An arrow: the interval goes on."
+    assert chart_specs.explain_arrows([near, MeasuredRow("c", math.nan, (0.0, 99.0))]) == ""
+
+
+@pytest.mark.parametrize(
+    ("columns", "angle"),
+    [
+        ([str(digit) for digit in range(10)], 0),
+        (["left", "right", "up", "down", "up_left", "up_right", "down_left", "down_right"], -40),
+        (["audio", "image"], 0),
+    ],
+)
+def test_names_of_columns_do_not_cover_each_other(columns: list[str], angle: int) -> None:
+    cells = [HeatCell("a", name, 1.0, "1") for name in columns]
+    spec = draw_heat_map(cells, rows=["a"], columns=columns)
+    assert spec["encoding"]["x"]["axis"]["labelAngle"] == angle
+
+
 def test_a_chart_without_a_value_is_a_chart() -> None:
     spec = chart_specs.draw_curves([], x="epoch", reference=(math.nan, "chance"))
     assert spec["layer"] == []
