@@ -217,11 +217,13 @@ def draw_measured(
     colour = {"condition": {"test": "datum.out", "value": COLOURS[0]}, "value": PLAIN}
     point = {"type": "point", "filled": True, "size": 60, "opacity": 1}
     about = _about("row", "about")
+    interval = {
+        "mark": {"type": "rule", "strokeWidth": 2, "strokeCap": "round"},
+        "encoding": {**axis.ends, "color": colour},
+    }
+    has_interval = any(each["low"] is not None for each in axis.values)  # else Vega complains
     layers: list[Json] = [
-        {
-            "mark": {"type": "rule", "strokeWidth": 2, "strokeCap": "round"},
-            "encoding": {**axis.ends, "color": colour},
-        },
+        *([interval] if has_interval else []),
         {"mark": point, "encoding": {"x": axis.place, "color": colour, "tooltip": about}},
         *axis.draw_arrows(),
         axis.draw_numbers(),
