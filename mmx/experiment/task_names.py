@@ -10,8 +10,8 @@ from mmx.stage_id import Role
 
 def find_source_name(experiment: Experiment) -> str:
     """Return what the source is called: its task, ``published``, both, or ``none``."""
-    node = experiment.config[Role.SOURCE] if experiment.source else None
-    names = [find_task_name(node) or experiment.source.name] if node else []
+    source = experiment.source
+    names = [find_task_name(experiment.config[Role.SOURCE]) or source.name] if source else []
     if experiment.start.role is not None:
         names = [PublishedWeights.name, *names]
     return "+".join(names) or "none"

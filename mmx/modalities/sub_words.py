@@ -155,7 +155,7 @@ def _convert_siglip(slow: Any) -> Any:
     from tokenizers import processors
     from transformers.convert_slow_tokenizer import SpmConverter
 
-    class Converter(SpmConverter):  # type: ignore[misc, no-untyped-call]
+    class Converter(SpmConverter):  # type: ignore[misc]
         def post_processor(self) -> Any:
             end = slow.eos_token
             return processors.TemplateProcessing(
