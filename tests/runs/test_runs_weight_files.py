@@ -47,3 +47,11 @@ def test_weights_that_were_fetched_later_are_added() -> None:
     assert then.identity.weight_files == {"text": FILES}
     assert then.to_json()["published"]["text"]["revision"] == "0" * 40
     assert begun.published == {}
+
+
+def test_code_that_only_one_run_records_counts_as_unchanged() -> None:
+    none, old, new = Identity(), Identity(whole_code="a"), Identity(whole_code="b")
+    assert find_differences(old, new) == ("code (mmx)",)
+    assert find_differences(none, new) == find_differences(old, none) == ()
+    finer = Identity(code={"mmx": "c"}, whole_code="b")
+    assert find_differences(finer, Identity(code={"mmx": "c"}, whole_code="a")) == ()

@@ -203,6 +203,14 @@ def test_knn_travels_in_a_state_dict_and_ignores_autocast() -> None:
 # rotation
 
 
+def test_a_direction_that_is_rounding_of_a_large_mean_is_none() -> None:
+    numbers = torch.Generator().manual_seed(3)
+    x = 1 + 1e-6 * torch.randn(100, 2, generator=numbers, dtype=torch.float64)
+    up = torch.nextafter(x[:, 0], torch.full((100,), 2.0, dtype=torch.float64))
+    copied = torch.where(torch.arange(100) % 2 == 0, x[:, 0], up)  # equal but for the last bit
+    assert rotate(torch.cat([x, copied[:, None]], dim=1)).directions.shape == (3, 2)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 2), st.integers(0, 99))
 @example(7, 1, 1, 0)
