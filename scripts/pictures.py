@@ -156,6 +156,10 @@ class Studio:
 
     def capture(self, name: str, *, start: str, stop: str, height: int, width: int) -> None:
         """Keep a part of the page that is open; see shoot."""
+        # As high as the page: Chromium lays a page out anew where it captures beyond the window.
+        whole = self.browser.evaluate("document.documentElement.scrollHeight")
+        self.browser.ask("Emulation.setDeviceMetricsOverride", width=width, height=whole,
+                         deviceScaleFactor=1, mobile=False)  # fmt: skip
         frame = self.browser.evaluate(f"{FIND_FRAME}({start!r}, {stop!r}, {height}, {MARGIN})")
         clip = {
             "x": 0,
@@ -164,7 +168,7 @@ class Studio:
             "height": frame["bottom"] - frame["top"],
             "scale": min(1.5, 1500 / width),
         }
-        shot = self.browser.ask("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
+        shot = self.browser.ask("Page.captureScreenshot", clip=clip)
         save(name, b64decode(shot["data"]))
 
     def show_terminal(self, name: str, *commands: tuple[str, str]) -> None:
@@ -246,6 +250,10 @@ def train_table(studio: Studio) -> Path:
     """Return the run of the tutorial."""
     source = ["source=digits", 'source.classes=["0","1","2","3","4"]']
     return studio.keep("table", "mmx", "train", *source, *TABLE, "target.per_class=10")
+
+
+def draw_tutorial(studio: Studio) -> None:
+    studio.shoot("tutorial", train_table(studio) / "report.html", height=1100)
 
 
 def draw_predict(studio: Studio) -> None:
@@ -353,7 +361,7 @@ def draw_serve(studio: Studio) -> None:
 
 
 def draw_published(studio: Studio) -> None:
-    typed = "mmx help encoder/text=transformers"
+    typed = "mmx help source=published"
     studio.show_terminal("published", (typed, studio.run(*typed.split())))
 
 
@@ -393,7 +401,7 @@ def draw_trackers(studio: Studio) -> None:
         stderr=subprocess.DEVNULL,
     )
     try:
-        page = "http://127.0.0.1:8766/#timeseries"
+        page = "http://127.0.0.1:8766/?tagFilter=val.accuracy#timeseries"
         studio.browser.ask("Emulation.setDeviceMetricsOverride", width=1200, height=760,
                            deviceScaleFactor=1, mobile=False)  # fmt: skip
         for _ in range(120):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,7 +178,7 @@ def _describe_keys(
     found = []
     for name, value in node.items():
         path = f"{prefix}.{name}" if prefix else str(name)
-        text = said.get(str(name), "")
+        text = _say_as_typed(said.get(str(name), ""))
         choices = _list_controls() if path == CONTROL else {}
         hint = hints.get(str(name)) if name in options else None
         short = comments.get(path) or first_sentence(text)
@@ -185,6 +186,14 @@ def _describe_keys(
         accepts = _describe_values(value, hint, choices)
         found.append(Key(path, accepts, default, short, text or short, choices))
     return found
+
+
+TYPED = {"None": "null", "True": "true", "False": "false"}
+
+
+def _say_as_typed(text: str) -> str:
+    """Return a docstring's text with the values of Python as a command line has them: ``null``."""
+    return re.sub(r"\bNone\b(?! of)|\bTrue\b|\bFalse\b", lambda found: TYPED[found[0]], text)
 
 
 def _describe_values(value: Any, hint: Any, choices: Mapping[str, str]) -> str:

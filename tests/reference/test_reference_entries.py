@@ -79,7 +79,15 @@ def test_a_key_that_has_to_be_typed_and_the_keys_of_a_node_in_it():
     assert keys["target.path"].default is None
     node = read(options("target")["table"])["image"]
     kind = resolve_name(node["_target_"])
-    assert keys["target.image.size"].text == read_docs(kind).arguments["size"]
+    said = read_docs(kind).arguments["size"]
+    assert keys["target.image.size"].text == said.replace("None", "null")
+
+
+def test_values_are_named_as_they_are_typed():
+    keys = {key.path: key for key in describe_root()}
+    assert keys["trainer.clip"].text.endswith("; null for no clipping.")
+    keys = {key.path: key for key in describe_option("target", "table").keys}
+    assert keys["target.labelled"].text.startswith("false for prediction: ")
 
 
 def test_controls_are_explained_one_by_one():
