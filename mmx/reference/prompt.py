@@ -59,10 +59,15 @@ def _write_option(option: Option, reference: Catalog) -> Iterator[Line]:
 
 
 def _example(option: Option, reference: Catalog) -> str:
-    """Return a command with the option and one of its keys, a number where there is one."""
+    """Return a command with the option, and with its keys that have to be typed or else one key.
+
+    It is a number where there is one.
+    """
     keys = [key for key in option.keys if key.default and " " not in key.default]
     keys.sort(key=lambda key: (NUMBER.fullmatch(key.default or "") is None, key.default == "[]"))
     settings = [f"{key.path}={key.default}" for key in keys[:1]]
+    if needed := [key.path for key in option.keys if key.default is None]:
+        settings = [f"{path}=<{path.rpartition('.')[2]}>" for path in needed]
     package = (option.target or "mmx").partition(".")[0]
     flags = [word for each in reference.extra for word in ("--config-dir", str(each))]
     flags += [] if package == "mmx" else ["--allow", package]

@@ -56,6 +56,7 @@ class Table(CutTask):
     is an error. Row numbers in messages count from 1, without the header.
 
     Args:
+        name: Name in reports and in the names of runs; ``table`` stands for that of the file.
         path: The table, a list of tables, a pattern such as ``data/*.parquet``, a folder of
             shards or of ``datasets.save_to_disk``, or a mapping from splits to any of these.
             Tables are .csv, .tsv, .parquet, .arrow, .jsonl or .json (an object on each line, or a

@@ -90,6 +90,16 @@ def test_values_are_named_as_they_are_typed():
     assert keys["target.labelled"].text.startswith("false for prediction: ")
 
 
+def test_the_command_of_an_option_has_the_keys_that_must_be_typed():
+    option = describe_option("target", "table")
+    last = [text for text, _ in write_topic(option, Catalog())][-1]
+    keys = [key.path for key in option.keys if key.default is None]
+    assert keys == ["target.path", "target.label", "target.columns"]
+    typed = shlex.split(last.removeprefix("type:  "))
+    assert typed[:3] == ["mmx", "train", "target=table"]
+    assert typed[3:] == ["target.path=<path>", "target.label=<label>", "target.columns=<columns>"]
+
+
 def test_controls_are_explained_one_by_one():
     key = next(key for key in describe_root() if key.path == "control")
     assert {"scratch", "unimodal", "zero_shot", "none"} <= {*key.choices}
