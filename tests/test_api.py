@@ -296,6 +296,7 @@ def test_experiments_and_folders_of_yaml(tmp_path: Path) -> None:
     [
         (["-m"], "-m is a flag of the command line"),
         ([3], "an override is text, not 3"),
+        ([{"seed": 1}], "an override is text, not a config"),
         (["seed=1,2"], "the overrides are a sweep"),
         (["seeds=2"], "the overrides are a sweep"),
     ],

@@ -107,6 +107,10 @@ def _make_line(
     if isinstance(allow, str) or isinstance(config_dirs, str | PathLike):
         raise UsageError("allow and config_dirs are lists", tip="allow=['my_package']")
     for word in overrides:
+        if isinstance(word, dict):  # as mmx.compose returns it
+            raise UsageError(
+                "an override is text, not a config", tip="the words that mmx.compose was given"
+            )
         if not isinstance(word, str):
             raise UsageError(f"an override is text, not {word!r}", tip="'seed=1'")
         if word.startswith("-"):

@@ -41,9 +41,10 @@ def main(arguments: Sequence[str]) -> int:
     typed = read_typed(given.settings, "export", directory.path, NOTHING_IS_MADE)
     done = export_run(directory, written, given.out, typed, given.allow)
     agreement = done.agreement
+    ways = "1 way" if agreement.patterns == 1 else f"{agreement.patterns} ways"
     print(
         f"answers as the run on {agreement.rows} rows of the test split, inputs left out in "
-        f"{agreement.patterns} ways: the largest difference is {agreement.difference:.2g}",
+        f"{ways}: the largest difference is {agreement.difference:.2g}",
         file=sys.stderr,
     )
     print(done.folder)
