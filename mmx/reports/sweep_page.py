@@ -22,7 +22,7 @@ from mmx.reports.sweep_gains import Gains, LessData, format_percent, read_fracti
 from mmx.reports.sweep_targets import (
     SweepGroup,
     TargetAnswer,
-    list_answers,
+    list_target_answers,
     write_lead,
     write_sweep_headline,
 )
@@ -53,7 +53,7 @@ def write_sweep(path: Path, rows: Sequence[Json], gains: Gains, argv: Sequence[s
 def render_sweep(name: str, rows: Sequence[Json], gains: Gains, argv: Sequence[str] = ()) -> str:
     """Return the page of a sweep; parameters as those of :func:`write_sweep`, ``name`` its id."""
     done = keep_finished(rows)
-    answers = list_answers(rows, gains)
+    answers = list_target_answers(rows, gains)
     means = [chart for each in answers for chart in draw_means(each, several=len(answers) > 1)]
     return render_page(
         "sweep.html.jinja",
@@ -216,6 +216,19 @@ def draw_runs(rows: Sequence[Json], answers: Sequence[TargetAnswer]) -> list[Cha
     if not metrics or len(rows) < 2:
         return []
     shown = rows[:MOST_RUNS]
+    axes = _list_axes(shown, metrics)
+    if len(axes) < 2:
+        return []
+    lead = _mark_best(shown, answers)
+    more = "" if len(shown) == len(rows) else f" The first {len(shown):,} of {len(rows):,} runs."
+    best = "the best by validation" + (" on each target" if len(answers) > 1 else "")
+    note = f"Each line is a run; blue is {best}." if any(lead) else "Each line is a run."
+    found = draw_parallel(axes, lead, note + more)
+    return [found]
+
+
+def _list_axes(shown: Sequence[Json], metrics: Sequence[str]) -> list[Axis]:
+    """Return an axis for each key that varied, and for each number that all runs have."""
     keys = list(dict.fromkeys(key for row in shown for key, _ in row[GROUP]))
     numbers = [f"{split}.{metric}" for metric in metrics for split in ("val", "test")]
     numbers += ["gain", "seconds"]
@@ -225,16 +238,14 @@ def draw_runs(rows: Sequence[Json], answers: Sequence[TargetAnswer]) -> list[Cha
         for name in numbers
         if all(isinstance(row.get(name), int | float) for row in shown)
     ]
-    if len(axes) < 2:
-        return []
+    return axes
+
+
+def _mark_best(shown: Sequence[Json], answers: Sequence[TargetAnswer]) -> list[bool]:
+    """Return which runs are of a group that is the best of its target by validation."""
     chosen = [each for each in answers if len(answers) == 1 or each.has_choice]
     bests = [tuple(each.best.label.items()) for each in chosen if each.best is not None]
-    lead = [row[GROUP] in bests for row in shown]
-    more = "" if len(shown) == len(rows) else f" The first {len(shown):,} of {len(rows):,} runs."
-    best = "the best by validation" + (" on each target" if len(answers) > 1 else "")
-    note = f"Each line is a run; blue is {best}." if any(lead) else "Each line is a run."
-    found = draw_parallel(axes, lead, note + more)
-    return [found]
+    return [row[GROUP] in bests for row in shown]
 
 
 def list_sweep_runs(rows: Sequence[Json]) -> Grid:

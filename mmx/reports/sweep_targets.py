@@ -75,7 +75,7 @@ class TargetAnswer:
         return len(self.groups) > 1
 
 
-def list_answers(rows: Sequence[Json], gains: Gains) -> list[TargetAnswer]:
+def list_target_answers(rows: Sequence[Json], gains: Gains) -> list[TargetAnswer]:
     """Return the answer of each target of a sweep's finished runs."""
     targets = dict.fromkeys(str(row.get("target", "")) for row in keep_finished(rows))
     found = []

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 from mmx.json_object import Json
-from mmx.runs.index import flatten
+from mmx.runs.index import flatten_to_cells
 from mmx.runs.index_cache import CellValue
 from mmx.runs.index_reading import read_run_facts
 
@@ -48,7 +48,7 @@ def _list_facts(
     choices: Mapping[str, str], config: Json, keys: Sequence[str]
 ) -> tuple[CellValue, ...]:
     options = {group.replace("/", "."): name for group, name in choices.items()}
-    facts = {**dict(flatten(config)), **options}
+    facts = {**dict(flatten_to_cells(config)), **options}
     return tuple(facts.get(key) for key in keys)
 
 

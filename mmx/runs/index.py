@@ -172,18 +172,18 @@ def facts(directory: RunDirectory) -> dict[str, CellValue]:
     """
     options = {key.replace("/", "."): each for key, each in directory.names().items()}
     return {
-        **dict(flatten(directory.summary())),
-        **dict(flatten(directory.config())),
+        **dict(flatten_to_cells(directory.summary())),
+        **dict(flatten_to_cells(directory.config())),
         **options,
     }
 
 
-def flatten(node: Json, prefix: str = "") -> Iterator[tuple[str, CellValue]]:
+def flatten_to_cells(node: Json, prefix: str = "") -> Iterator[tuple[str, CellValue]]:
     """Return dotted keys and plain values of nested mappings."""
     for key, value in node.items():
         where = f"{prefix}{key}"
         if isinstance(value, dict):
-            yield from flatten(value, f"{where}.")
+            yield from flatten_to_cells(value, f"{where}.")
         elif isinstance(value, list):
             yield where, shorten(json.dumps(value, ensure_ascii=False))
         elif isinstance(value, float) and not math.isfinite(value):
