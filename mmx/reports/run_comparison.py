@@ -10,6 +10,7 @@ from mmx.json_object import Json
 from mmx.renamed_options import translate_summary
 from mmx.runs.directory import RunDirectory
 from mmx.runs.identity import NOTHING, Identity, find_differences
+from mmx.runs.task_names import name_as_files
 
 NUMBERS = ("source", "target", "control", "gain", "params", "transfer")
 ADDED_OF_TARGET = ("every_metric", "labels")
@@ -33,7 +34,10 @@ class Comparison:
 
 def compare(before: RunDirectory, after: RunDirectory) -> Comparison:
     """Compare two finished runs."""
-    summaries = (translate_summary(run.summary(), run.written_config()) for run in (before, after))
+    summaries = (
+        name_as_files(translate_summary(run.summary(), run.written_config()), run.config())
+        for run in (before, after)
+    )
     old, new = (flatten(each) for each in _select_comparable(*summaries))
     keys = list(dict.fromkeys([*old, *new]))
     drifted = find_differing(old, new)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
+from mmx.json_object import Json
+
 NAMED_AFTER_FILES = {
     "mmx.tasks.table.Table": "table",
     "mmx.tasks.image_folder.ImageFolder": "image_folder",
@@ -29,6 +31,18 @@ def find_task_name(node: Mapping[str, Any]) -> str | None:
     if name is None or name != usual or not isinstance(path, str):
         return None if name is None else str(name)
     return _name_file(path) or usual
+
+
+def name_as_files(summary: Json, config: Mapping[str, Any]) -> Json:
+    """Return a summary with tasks called as their files, where an earlier mmx wrote ``table``."""
+    found = dict(summary)
+    for role in ("source", "target"):
+        node, result = config.get(role), found.get(role)
+        if isinstance(node, Mapping) and isinstance(result, dict) and (name := node.get("name")):
+            names = str(result.get("task")).split("+")  # published+table
+            named = [find_task_name(node) if each == name else each for each in names]
+            found[role] = {**result, "task": "+".join(map(str, named))}
+    return found
 
 
 def _name_file(path: str) -> str:
