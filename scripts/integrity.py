@@ -39,7 +39,7 @@ from PIL import Image
 NURSERY = """
 import json, os, sys
 import sklearn.datasets, sklearn.metrics, torch
-import mmx.verbs.evaluate, mmx.verbs.predict, mmx.verbs.resume, mmx.verbs.train
+import mmx.verbs.evaluate, mmx.verbs.predict, mmx.verbs.resume, mmx.verbs.train_checked
 from mmx.cli import main
 torch.set_num_threads(1)
 print("ready", flush=True)

@@ -134,7 +134,7 @@ def _check(line: CommandLine) -> tuple[Path | None, Job]:
         UsageError: It is a sweep.
     """
     from mmx.verbs.arguments import list_allowed_packages
-    from mmx.verbs.train import check_line
+    from mmx.verbs.train_checked import check_line
     from mmx.verbs.train_expand import expand, has_sweep
 
     if has_sweep(line) or (line := expand(line)).multirun:

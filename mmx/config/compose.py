@@ -21,7 +21,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from mmx.config import hydra_node, references
@@ -130,7 +130,7 @@ class ChosenOptions:
 
     Attributes:
         composed: The config before any key is set; only what :meth:`set_keys` returns may run.
-        tree: The same, as Hydra composed it.
+        tree: The same, as Hydra composed it, without Hydra's own node.
         texts: The overrides that chose the options.
         problems: What is wrong with the launcher's keys.
     """
@@ -161,7 +161,7 @@ class ChosenOptions:
                 ConfigLoaderImpl._apply_overrides_to_config(list(keys), tree)
             except Exception:  # compose the whole line, for Hydra's own message
                 return compose_job(every)
-            found = _read(tree, every, self.composed.launcher)
+            found = _read(tree, every, self.composed)
         problems = list(self.problems)
         if UserConfigs.list_outside():  # otherwise every key is mmx's own, or of the command line
             own = {**_own_config(), "data_dir": str(find_data_directory())}
@@ -202,7 +202,9 @@ def compose_options(overrides: Sequence[str]) -> ChosenOptions:
         for each in parse(of_launcher)
     }
     launcher, problems = hydra_node.find_launcher(node, own, name, values)
-    composed = _to_plain(tree, _read_choices(node), task, launcher)
+    with open_dict(tree):
+        tree.pop(hydra_node.HYDRA, None)  # most of the tree, which is copied for each job
+    composed = _to_plain(copy.deepcopy(tree), _read_choices(node), task, launcher)
     return ChosenOptions(composed, tree, tuple(overrides), tuple(problems))
 
 
@@ -225,14 +227,13 @@ def _refuse_references(config: ConfigNode) -> list[Problem]:
     return references.refuse_calls(config, "") or references.refuse_growth(config)
 
 
-def _read(tree: DictConfig, overrides: Sequence[str], launcher: Launcher) -> Composed:
+def _read(tree: DictConfig, overrides: Sequence[str], before: Composed) -> Composed:
     """Return a composed config in which keys have been set as plain data."""
     everything: Any = OmegaConf.to_container(tree, resolve=False)
-    choices = _read_choices(everything.pop(hydra_node.HYDRA))
     if problems := _refuse_references(everything):
         raise ConfigError(problems)
     task = [text for text in overrides if not is_hydra_key(text)]
-    return _to_plain(tree, choices, task, launcher)
+    return _to_plain(tree, before.choices, task, before.launcher)
 
 
 def _hydra_compose(overrides: Sequence[str]) -> DictConfig:
@@ -255,7 +256,10 @@ def _own_node(launcher: str) -> ConfigNode:
 @functools.cache
 def _own_config() -> ConfigNode:
     """Return mmx's own root config, resolved; the data folder is that of the first call."""
-    return _to_plain(_compose_own("basic"), {}, (), Launcher()).config
+    tree = copy.deepcopy(_compose_own("basic"))
+    with open_dict(tree):
+        tree.pop(hydra_node.HYDRA)
+    return _to_plain(tree, {}, (), Launcher()).config
 
 
 @functools.lru_cache(maxsize=8)
@@ -266,16 +270,16 @@ def _compose_own(launcher: str) -> DictConfig:
 
 
 def _to_plain(
-    composed: DictConfig, choices: dict[str, str], overrides: Sequence[str], launcher: Launcher
+    tree: DictConfig, choices: dict[str, str], overrides: Sequence[str], launcher: Launcher
 ) -> Composed:
-    """Return what Hydra composed as plain data, without Hydra's own node."""
-    with_hydra = OmegaConf.masked_copy(composed, [str(k) for k in composed if k != "hydra"])
-    if with_hydra.get("data_dir") is None:
-        with_hydra.data_dir = str(find_data_directory())
+    """Return a composed tree without Hydra's own node, which this may change, as plain data."""
+    OmegaConf.set_struct(tree, False)
+    if tree.get("data_dir") is None:
+        tree.data_dir = str(find_data_directory())
     if choices.get("source") == "none":  # drop the options that an experiment set for its source
-        with_hydra.source = {}
-    unresolved = OmegaConf.to_container(with_hydra, resolve=False)
-    config = OmegaConf.to_container(with_hydra, resolve=True)
+        tree.source = {}
+    unresolved = OmegaConf.to_container(tree, resolve=False)
+    config = OmegaConf.to_container(tree, resolve=True)
     if not isinstance(config, dict) or not isinstance(unresolved, dict):
         raise ConfigError([Problem(ROOT, "is not a mapping")])
     return Composed(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,11 +12,19 @@ from typing import Any
 
 from hydra.core.override_parser.types import Override
 
+from mmx.config import ahead
 from mmx.config.clashes import find_chosen_clashes
-from mmx.config.compose import COMPOSE_ERRORS, ChosenOptions, compose_options
+from mmx.config.compose import (
+    COMPOSE_ERRORS,
+    ChosenOptions,
+    compose_options,
+    composer,
+    list_jobs,
+    parse,
+)
 from mmx.config.composed import Composed
 from mmx.config.default_source import OWN_DATA, SOURCE, WITHOUT_SOURCE, takes_source_unasked
-from mmx.config.hydra_node import is_hydra_key
+from mmx.config.hydra_node import DIRECTORY_KEYS, is_hydra_key
 from mmx.config.keys import find_nearest_key, get_node, has_key, list_keys, list_siblings
 from mmx.config.locate import (
     TASK_GROUP,
@@ -38,6 +46,8 @@ TYPICAL = {"transfer": "parameter", "regularizer": "delta"}
 """Group to the option that is advised where several options have a key."""
 ANY_DATA = "table"
 """The task that is advised where several have a key: it reads data of one's own."""
+KEPT = 16
+"""Choices of options whose composed configs are kept."""
 SHOWN_KEYS = 4
 """Most keys of an option that a message about an unknown key lists."""
 
@@ -54,22 +64,9 @@ def check_overrides(
         texts: The same, as they were typed.
         extra: The user's config directories.
     """
-    problems: list[Problem | None] = []
-    choosing: list[str] = []
-    setting: list[tuple[Override, str]] = []
     known = list_groups(extra)
-    for override, text in zip(parsed, texts, strict=True):
-        key = override.key_or_group
-        if is_hydra_key(text):
-            choosing.append(text)
-        elif key in known or key == TASK_GROUP or "/" in key:
-            problem, added = _check_choice(override, text, known, extra)
-            problems.append(problem)
-            choosing.extend(added)
-        else:
-            setting.append((override, text))
-    places = [*(path.resolve() for path in extra), *list_part_directories()]
-    chosen = _choose(tuple(choosing), tuple(places))
+    choosing, setting, problems = _sort(parsed, texts, known, extra)
+    chosen = _choose(choosing, _list_places(extra))
     unasked = WITHOUT_SOURCE in {*chosen.texts} - {*choosing}
     usable: list[tuple[Override, str]] = []
     for override, text in setting:
@@ -80,6 +77,51 @@ def check_overrides(
     typed = {override.key_or_group for override in parsed}
     clashes = find_chosen_clashes(composed, typed, extra) if list_part_directories() else ()
     return composed, [*stray, *clashes, *filter(None, problems)]
+
+
+def _sort(
+    parsed: Sequence[Override], texts: Sequence[str], known: Sequence[str], extra: Sequence[Path]
+) -> tuple[tuple[str, ...], list[tuple[Override, str]], list[Problem | None]]:
+    """Return the overrides that choose options, those that set keys, and what is wrong."""
+    problems: list[Problem | None] = []
+    choosing: list[str] = []
+    setting: list[tuple[Override, str]] = []
+    for override, text in zip(parsed, texts, strict=True):
+        key = override.key_or_group
+        if is_hydra_key(text):
+            choosing.append(text)
+        elif key in known or key == TASK_GROUP or "/" in key:
+            problem, added = _check_choice(override, text, known, extra)
+            problems.append(problem)
+            choosing.extend(added)
+        else:
+            setting.append((override, text))
+    return tuple(choosing), setting, problems
+
+
+def _list_places(extra: Sequence[Path]) -> tuple[Path, ...]:
+    return (*(path.resolve() for path in extra), *list_part_directories())
+
+
+def choose_all(overrides: Sequence[str], *, multirun: bool) -> dict[Hashable, ChosenOptions]:
+    """Return the options that the jobs of a command line choose, of mmx's own files alone.
+
+    Args:
+        overrides: Those of the line, as they were typed.
+        multirun: Whether they are of a sweep.
+    """
+    found: dict[Hashable, ChosenOptions] = {}
+    with composer():
+        if list_part_directories():
+            return found
+        known = list_groups()
+        texts = [text for text in overrides if text.partition("=")[0] not in DIRECTORY_KEYS]
+        for job in list_jobs(parse(texts)) if multirun else [texts]:
+            choosing, _, problems = _sort(parse(job), job, known, ())
+            if any(problems) or len(found) == KEPT:
+                break
+            found.setdefault((choosing, ()), _choose(choosing, ()))
+    return found
 
 
 def _check_choice(
@@ -111,9 +153,12 @@ def _stray_problem(name: str | None) -> Problem:
     )
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=KEPT)
 def _choose(overrides: tuple[str, ...], places: tuple[Path, ...]) -> ChosenOptions:
     """Return the config before any key is set; jobs that choose the same options share it."""
+    ready: ChosenOptions | None = ahead.take((overrides, places))
+    if ready is not None:
+        return ready
     with _translate_errors(overrides):
         chosen = compose_options(overrides)
         if takes_source_unasked(chosen.composed, places):

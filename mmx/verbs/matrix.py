@@ -157,7 +157,7 @@ def _run(given: Namespace, argv: Sequence[str]) -> tuple[TransferMatrix, int]:
     _require_tasks(given.words)
     # These build and train: slow to import.
     from mmx.verbs.preflight import preflight_possible, require_devices
-    from mmx.verbs.train import take_path
+    from mmx.verbs.train_checked import take_path
     from mmx.verbs.train_expand import expand
     from mmx.verbs.train_sweep import run_sweep
 

@@ -57,7 +57,7 @@ from mmx.verbs.search_trials import (
     tell_results,
     write_batch,
 )
-from mmx.verbs.train import take_path
+from mmx.verbs.train_checked import take_path
 from mmx.verbs.train_job import SweepJob, describe_wanted
 from mmx.verbs.train_line import CommandLine, parse_line
 from mmx.verbs.train_workers import find_jobs

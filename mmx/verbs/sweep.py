@@ -214,7 +214,7 @@ def _go_on(found: StoredSweep, what: str, typed: Sequence[str]) -> int:
     print(one_line(f"mmx {verb} {shlex.join(words)}"), file=sys.stderr)
     _enter_folder(found, what, typed)
     if verb == "train":
-        from mmx.verbs.train import run_line  # builds and trains: slow to import
+        from mmx.verbs.train_checked import run_line  # builds and trains: slow to import
 
         line = ["mmx", verb, *words]
         return run_line(words, found.argv, Continuation(path, found.jobs, line, only))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,9 @@ from mmx.workers.plan import WorkerPlan, plan_workers
 from mmx.workers.pool import Pool
 from mmx.workers.remote import Follower, plan_remote
 from mmx.workers.worker import Teller
+
+NEEDED_BY_RUNS = ("sklearn.metrics", "torch.nn.attention", "mmx.training.fit")
+"""Modules that a run imports when it comes to them, since they are slow to import."""
 
 
 @dataclass
@@ -98,11 +102,19 @@ def run_in_workers(task: SweepJob, found: Sequence[Job], plan: WorkerPlan) -> in
     """
     work = _Work(task, [job.composed for job in found], [job.experiment for job in found])
     names = name_jobs([job.overrides for job in found])
+    if plan.forks:
+        _import_for_all()
     with (
         open_sweep_view(names, plan, stages=count_trained_stages(found)) as view,
         Pool(work, plan, view.hear, view.tick) as pool,
     ):
         return pool.run(range(len(found)), task.until)
+
+
+def _import_for_all() -> None:
+    """Import what every run needs at some time, so that forks need not import it each."""
+    for name in NEEDED_BY_RUNS:
+        importlib.import_module(name)
 
 
 def run_on_cluster(task: SweepJob, found: Sequence[Job]) -> int:

@@ -32,7 +32,7 @@ SEED = int(os.environ.get("MMX_KILLS_SEED", time.time_ns() % 10**6))
 NURSERY = """
 import json, os, sys
 import sklearn.datasets, sklearn.metrics, torch._dynamo
-import mmx.verbs.resume, mmx.verbs.train
+import mmx.verbs.resume, mmx.verbs.train_checked
 from mmx.cli import main
 print("ready", flush=True)
 for line in sys.stdin:
