@@ -18,6 +18,10 @@ from mmx.training.precision import Precision
 
 COUNTED_ROWS = 16
 """Rows for counting operations; few, since counting turns off the device's fast kernels."""
+PASSES = 3
+"""Passes that are timed, at most."""
+ENOUGH_SECONDS = 0.05
+"""No further pass is timed once all have taken so long."""
 
 
 @torch.no_grad()
@@ -29,7 +33,8 @@ def measure_cost(
     ``flops_per_sample`` counts the additions and multiplications of matrix products,
     convolutions, recurrent layers and attention over the first few rows; it is the same on every
     device. Features of frozen encoders, which are computed once and kept, are not counted.
-    ``seconds_per_sample`` is the best of three passes over one batch, without reading data.
+    ``seconds_per_sample`` is the best of three passes over one batch, without reading data; of
+    fewer passes where one takes so long that its beginning and its end do not count.
 
     Args:
         model: The model; it is measured in evaluation mode.
@@ -44,8 +49,8 @@ def measure_cost(
         model(data.assemble(few, stored, augment=False))
     part, stored = next(iter(data.batches(split_rows(rows, BATCH_SIZE)[:1])))
     batch = data.assemble(part, stored, augment=False)
-    seconds = []
-    for _ in range(3):
+    seconds: list[float] = []
+    while len(seconds) < PASSES and sum(seconds) < ENOUGH_SECONDS:
         began = _now(data.device)
         with precision.autocast():
             model(batch)
