@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,9 @@ from mmx.tasks.cutting import Cuts, cut_splits, make_strata
 from mmx.tasks.folds import Fold, FoldPool
 from mmx.tasks.labels import measure_moments
 from mmx.tasks.set_facts import SetFacts
-from mmx.tasks.table_parts import TableParts
+
+if TYPE_CHECKING:
+    from mmx.tasks.table_parts import TableParts  # imports pyarrow
 
 __all__ = [
     "CutTask",
@@ -191,7 +193,7 @@ class Task(ABC):
         """
         return None
 
-    def open_parts(self, path: str, kept: Sequence[str] = ()) -> TableParts | None:
+    def open_parts(self, path: str, kept: Sequence[str] = ()) -> "TableParts | None":
         """Return another file's rows to predict, read in parts; None where that cannot be done.
 
         Args:
