@@ -23,7 +23,7 @@ from typing import Any
 PATIENCE = 30.0
 """Seconds to wait for the other process, at most."""
 Compose = Callable[[], Mapping[Hashable, Any]]
-"""Returns what was composed, by key; see :func:`mmx.config.override_problems.choose_all`."""
+"""Returns what was composed, by key; see :func:`mmx.config.choose_all.choose_all`."""
 
 
 class _Ahead:

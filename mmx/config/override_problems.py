@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,17 +14,10 @@ from hydra.core.override_parser.types import Override
 
 from mmx.config import ahead
 from mmx.config.clashes import find_chosen_clashes
-from mmx.config.compose import (
-    COMPOSE_ERRORS,
-    ChosenOptions,
-    compose_options,
-    composer,
-    list_jobs,
-    parse,
-)
+from mmx.config.compose import COMPOSE_ERRORS, ChosenOptions, compose_options
 from mmx.config.composed import Composed
 from mmx.config.default_source import OWN_DATA, SOURCE, WITHOUT_SOURCE, takes_source_unasked
-from mmx.config.hydra_node import DIRECTORY_KEYS, is_hydra_key
+from mmx.config.hydra_node import is_hydra_key
 from mmx.config.keys import find_nearest_key, get_node, has_key, list_keys, list_siblings
 from mmx.config.locate import (
     TASK_GROUP,
@@ -65,8 +58,8 @@ def check_overrides(
         extra: The user's config directories.
     """
     known = list_groups(extra)
-    choosing, setting, problems = _sort(parsed, texts, known, extra)
-    chosen = _choose(choosing, _list_places(extra))
+    choosing, setting, problems = sort_overrides(parsed, texts, known, extra)
+    chosen = choose_options(choosing, _list_places(extra))
     unasked = WITHOUT_SOURCE in {*chosen.texts} - {*choosing}
     usable: list[tuple[Override, str]] = []
     for override, text in setting:
@@ -79,7 +72,7 @@ def check_overrides(
     return composed, [*stray, *clashes, *filter(None, problems)]
 
 
-def _sort(
+def sort_overrides(
     parsed: Sequence[Override], texts: Sequence[str], known: Sequence[str], extra: Sequence[Path]
 ) -> tuple[tuple[str, ...], list[tuple[Override, str]], list[Problem | None]]:
     """Return the overrides that choose options, those that set keys, and what is wrong."""
@@ -101,27 +94,6 @@ def _sort(
 
 def _list_places(extra: Sequence[Path]) -> tuple[Path, ...]:
     return (*(path.resolve() for path in extra), *list_part_directories())
-
-
-def choose_all(overrides: Sequence[str], *, multirun: bool) -> dict[Hashable, ChosenOptions]:
-    """Return the options that the jobs of a command line choose, of mmx's own files alone.
-
-    Args:
-        overrides: Those of the line, as they were typed.
-        multirun: Whether they are of a sweep.
-    """
-    found: dict[Hashable, ChosenOptions] = {}
-    with composer():
-        if list_part_directories():
-            return found
-        known = list_groups()
-        texts = [text for text in overrides if text.partition("=")[0] not in DIRECTORY_KEYS]
-        for job in list_jobs(parse(texts)) if multirun else [texts]:
-            choosing, _, problems = _sort(parse(job), job, known, ())
-            if any(problems) or len(found) == KEPT:
-                break
-            found.setdefault((choosing, ()), _choose(choosing, ()))
-    return found
 
 
 def _check_choice(
@@ -154,7 +126,7 @@ def _stray_problem(name: str | None) -> Problem:
 
 
 @functools.lru_cache(maxsize=KEPT)
-def _choose(overrides: tuple[str, ...], places: tuple[Path, ...]) -> ChosenOptions:
+def choose_options(overrides: tuple[str, ...], places: tuple[Path, ...]) -> ChosenOptions:
     """Return the config before any key is set; jobs that choose the same options share it."""
     ready: ChosenOptions | None = ahead.take((overrides, places))
     if ready is not None:

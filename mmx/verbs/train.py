@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from mmx.config.ahead import composing_ahead
-from mmx.config.override_problems import choose_all
+from mmx.config.choose_all import choose_all
 from mmx.verbs.train_line import parse_line
 
 SUMMARY = "run an experiment, or with -m a sweep of them"

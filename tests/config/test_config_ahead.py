@@ -21,6 +21,7 @@ FORKED = """
 import json, os, sys
 from functools import partial
 from mmx.config import ahead, compose, override_problems
+from mmx.config.choose_all import choose_all
 from mmx.verbs import train
 line, case = json.loads(sys.argv[1]), sys.argv[2]
 ahead._count_cores = lambda: 2
@@ -35,7 +36,7 @@ def make():
         os._exit(1)
     if case == "fails":
         raise ValueError
-    return override_problems.choose_all(line, multirun=True)
+    return choose_all(line, multirun=True)
 def compose_jobs():
     with compose.composer():
         texts = [text for text in line if not text.startswith("hydra.")]
@@ -47,7 +48,7 @@ with ahead.composing_ahead(make):
     found = compose_jobs()
     ended = ahead._Ahead.process is None
 print(len(found), len(composed), ended)
-override_problems._choose.cache_clear()
+override_problems.choose_options.cache_clear()
 print(compose_jobs() == found, ahead.take(("fusion=concat",)))
 """
 

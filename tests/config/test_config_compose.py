@@ -37,7 +37,7 @@ def test_what_is_chosen_is_composed_once(words, count, monkeypatch):
 
     with compose.composer():
         compose.compose_job([])  # mmx's own root config, once a process
-    override_problems._choose.cache_clear()
+    override_problems.choose_options.cache_clear()
     monkeypatch.setattr(compose, "_hydra_compose", counting)
     preflight(parse_line(words), [])
     assert len(composed) == count
