@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmx.controls import find_control
 from mmx.evaluation.verdict import Gain
 from mmx.json_object import Json
+from mmx.metrics import find_bounds
 from mmx.printable import shorten
 from mmx.reports.chart_specs import COLOURS, INK, PLAIN, SIGNED, UNSIGNED, make_frame
 from mmx.reports.page import Chart, Grid
@@ -81,9 +82,13 @@ def draw_headline(summary: Summary) -> Chart | None:
         rows[1][2] = f"{interval[0]:.4f} … {interval[1]:.4f}"
     grid = Grid(axis, ("", gain.metric, "control and interval of the gain"), (*map(tuple, rows),))
     title = f"{gain.metric} on the test rows"
+    bounds = find_bounds(gain.metric)
     if interval:
         title += "; the band is the 95 % interval of the gain"
-    return Chart(title, _make_spec(ours, theirs, name, control, interval, axis), grid)
+        if interval[0] < bounds[0] or interval[1] > bounds[1]:
+            title += f", cut where {gain.metric} ends"
+            interval = max(interval[0], bounds[0]), min(interval[1], bounds[1])
+    return Chart(title, _make_spec(ours, theirs, name, control, interval, axis, bounds), grid)
 
 
 def _shift(gain: StatedGain, control: float) -> tuple[float, float] | None:
@@ -103,10 +108,11 @@ def _make_spec(
     control: str,
     interval: tuple[float, float] | None,
     axis: str,
+    bounds: tuple[float, float],
 ) -> Json:
     every = [ours, theirs, *(interval or ())]
     margin = 0.12 * (max(every) - min(every)) or 0.05 * abs(ours) or 0.05
-    low, high = min(every) - margin, max(every) + margin
+    low, high = max(min(every) - margin, bounds[0]), min(max(every) + margin, bounds[1])
     x: Json = {"field": "x", "type": "quantitative", "title": axis}
     x["scale"] = {"domain": [low, high], "nice": False, "zero": False}
     x["axis"] = {"tickCount": 6, "labelExpr": UNSIGNED if low >= 0 else SIGNED.replace("+~g", "~g")}

@@ -19,7 +19,7 @@ from mmx.reports.answer import (
     format_search,
     format_title,
 )
-from mmx.reports.headline import write_headline
+from mmx.reports.headline import draw_headline, write_headline
 from mmx.reports.report_charts import SHOWN_SPLITS, draw_learning_curves
 from mmx.runs.directory import RunDirectory
 from mmx.runs.summary import CaughtUp, ClassTable, LineFacts, StatedGain, Summary
@@ -131,6 +131,19 @@ def test_where_lower_is_better_the_interval_lies_below_the_control(tmp_path: Pat
     (picture,) = HtmlPage.read(run.path / "report.html").charts.values()
     band = picture["layer"][0]["data"]["values"][0]
     assert (band["low"], band["high"]) == (2.0 - 0.75, 2.0 - 0.25)
+
+
+def test_the_interval_ends_where_the_metric_ends() -> None:
+    gain = {"metric": "accuracy", "value": 0.2321, "interval": [0.2, 0.85]}
+    control = {"scratch": {"metrics": {split: {"accuracy": 0.2} for split in ("val", "test")}}}
+    content = summary(control=control, gain=gain)
+    chart = draw_headline(Summary.from_json(content))
+    assert chart is not None
+    assert chart.title.endswith("the 95 % interval of the gain, cut where accuracy ends")
+    (band,) = chart.spec["layer"][0]["data"]["values"]
+    assert band == {"low": 0.2 + 0.2, "high": 1.0}
+    assert chart.spec["layer"][1]["encoding"]["x"]["scale"]["domain"][1] == 1.0
+    assert chart.table.rows[1][2] == "0.4000 … 1.0500"
 
 
 @pytest.mark.parametrize(
