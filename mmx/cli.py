@@ -6,6 +6,8 @@ Exit codes: 0 done; 1 a run failed; 2 a command line or config that cannot be us
 
 from __future__ import annotations
 
+import atexit
+import gc
 import importlib
 import os
 import sys
@@ -38,6 +40,9 @@ verbs:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code, which does not depend on whether stderr is read."""
     os.environ["PYTHONSAFEPATH"] = "1"  # no worker process imports from the working directory
+    if arguments is None:  # the process ends with the verb
+        # Python's last collection visits all that torch has made, for a second, and frees nothing.
+        atexit.register(gc.freeze)
     words = list(sys.argv[1:] if arguments is None else arguments)
     # After --complete, the words are a line that somebody is still typing.
     debug = "--debug" in words and words[0] != "--complete"

@@ -56,3 +56,18 @@ def test_an_error_is_on_stderr_alone_with_exit_code_2(tmp_path):
         "seed=1.5: expected an integer ≥ 0 and ≤ 9223372036854775807\n  type:     seed=0\n"
     )
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_at_the_end_of_a_verb_nothing_is_collected_once_more():
+    # Handlers at exit run from the last to the first.
+    script = (
+        "import atexit, gc, sys; from mmx.cli import main; "
+        "atexit.register(lambda: print(gc.get_freeze_count() > 1000)); "
+        "sys.argv[1:] = ['--version']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.splitlines()[1:] == ["True"]
+    called = script.replace("main()", "main(['--version'])")
+    done = subprocess.run([sys.executable, "-c", called], capture_output=True, text=True)
+    assert done.stdout.splitlines()[1:] == ["False"]
