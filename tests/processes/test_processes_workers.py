@@ -117,8 +117,14 @@ def test_a_killed_worker_loses_its_job_alone(whole: Path, words: list[str], tmp_
 
 
 def test_a_sweep_is_cancelled_and_resumed_from_another_terminal(
-    whole: Path, words: list[str], tmp_path: Path
+    words: list[str], tmp_path: Path
 ) -> None:
+    # Long enough for two commands to start meanwhile.
+    words = [word.replace("trainer.epochs=40", "trainer.epochs=600") for word in words]
+    words = [word.replace("seed=1,2,3,4", "seed=1,2,3") for word in words]
+    whole = tmp_path / "whole"
+    assert finish(whole, words, "2")[0] == 0
+
     def sweep(*given: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "mmx", "sweep", *given]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
