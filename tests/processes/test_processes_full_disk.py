@@ -21,7 +21,8 @@ mmx() { "$PYTHON" -m mmx "$@"; }
 cd disk
 mmx "$@" 2> ../full.err > ../full.out || echo $? > ../full.code
 mount -o remount,size=100m "$PWD"
-mmx sweep resume sweep trainer.checkpoint_seconds=0.01 jobs=2 2> ../again.err || echo $? > ../again.code
+mmx sweep resume sweep trainer.checkpoint_seconds=0.01 jobs=2 2> ../again.err ||
+  echo $? > ../again.code
 cp sweep/summary.csv ..
 ls sweep/runs | wc -l > ../runs
 """
