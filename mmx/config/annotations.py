@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types
 
-from mmx.quoting import format_value
+from mmx.quoting import format_value, quote_value
 
 _BOUNDS = {
     annotated_types.Ge: ("≥", "ge"),
@@ -94,7 +94,13 @@ def _describe_bounds(extra: Any) -> str:
 
 
 def _describe_choices(parts: tuple[Any, ...]) -> str:
-    return "one of " + ", ".join(format_value(part) for part in parts)
+    return "one of " + ", ".join(map(_format_choice, parts))
+
+
+def _format_choice(value: Any) -> str:
+    """Return a choice as text, in quotes where it is a mark such as a comma."""
+    marks = isinstance(value, str) and not any(map(str.isalnum, value))
+    return quote_value(value) if marks else format_value(value)
 
 
 def _describe_union(parts: tuple[Any, ...]) -> str:

@@ -427,7 +427,8 @@ def test_debug_raises(line):
 def test_an_error_of_the_job_itself_is_ours(mmx, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
-    said = mmx("train", "hydra.run.dir=full")
+    # A number of threads, since those that other programs leave free would be told too.
+    said = mmx("train", "hydra.run.dir=full", "trainer.threads=1")
     assert said.err == (
         "mmx: full exists and is not empty: a run directory is never reused\n"
         "  tip: leave hydra.run.dir out, or name a new directory\n"

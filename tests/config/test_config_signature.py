@@ -27,6 +27,7 @@ from mmx.quoting import format_value
         (Annotated[int, Field(ge=1)], "an integer ≥ 1"),
         (Annotated[float, Field(gt=0, le=0.5)], "a number > 0 and ≤ 0.5"),
         (Literal["a", "b"], "one of a, b"),
+        (Literal[".", ","], 'one of ".", ","'),
         (Literal["auto"] | bool, "auto or true or false"),
         (list[str], "a list of texts"),
         (tuple[float, float], "a list of numbers"),
