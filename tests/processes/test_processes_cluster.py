@@ -13,6 +13,7 @@ import os
 import pickle
 import random
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -30,15 +31,19 @@ JOBS = int(os.environ.get("MMX_CLUSTER_JOBS", "12"))
 KILLS = int(os.environ.get("MMX_CLUSTER_KILLS", "4"))
 SEED = int(os.environ.get("MMX_CLUSTER_SEED", "1"))
 NODES = 8
-CHANCE = 0.06
-"""Of a process that runs, to be killed when it is looked at."""
+CHANCE = 0.1
+"""Of a process that is to be killed, to be killed when it is looked at."""
 MOST_OF_ONE = 2
 """Kills of one job: after five losses a job is given up."""
 
 
 @dataclass
 class Cluster:
-    """Runs each job in a process, and kills some of them in the middle."""
+    """Runs each job in a process, and kills some of them in the middle or just before they answer.
+
+    Attributes:
+        planned: How often the process of each job is to be killed.
+    """
 
     folder: Path
     lost: type[Exception]
@@ -48,13 +53,11 @@ class Cluster:
     running: int = 0
     most: int = 0
 
+    def __post_init__(self) -> None:
+        self.planned = Counter(self.chance.sample([*range(JOBS)] * MOST_OF_ONE, KILLS))
+
     def map_array(self, work: Callable[[int], Any], numbers: Sequence[int]) -> list[Process]:
         return [Process(self, work, number) for number in numbers]
-
-    def is_unlucky(self, number: int) -> bool:
-        if self.kills.total() >= KILLS or self.kills[number] >= MOST_OF_ONE:
-            return False
-        return self.chance.random() < CHANCE
 
 
 class Process:
@@ -67,11 +70,16 @@ class Process:
         cluster.submitted[number] += 1
         cluster.running += 1
         cluster.most = max(cluster.most, cluster.running)
+        self.doomed = cluster.kills[number] < cluster.planned[number]
         self.answer = cluster.folder / f"{number}-{cluster.submitted[number]}"
+        parent = os.getpid()
         self.pid = os.fork()
         if self.pid == 0:
             try:
-                self.answer.with_suffix(".new").write_bytes(pickle.dumps(work(number)))
+                answer = work(number)
+                while self.doomed and os.getppid() == parent:  # killed here at the latest
+                    time.sleep(1)
+                self.answer.with_suffix(".new").write_bytes(pickle.dumps(answer))
                 self.answer.with_suffix(".new").rename(self.answer)
             finally:
                 os._exit(0)
@@ -80,11 +88,10 @@ class Process:
         if self.ended:
             return True
         pid, _ = os.waitpid(self.pid, os.WNOHANG)
-        if pid == 0 and self.cluster.is_unlucky(self.number):
+        if self.doomed and self.cluster.chance.random() < CHANCE:
             os.kill(self.pid, signal.SIGKILL)
             pid, _ = os.waitpid(self.pid, 0)
-            if not self.answer.exists():  # else it had ended
-                self.cluster.kills[self.number] += 1
+            self.cluster.kills[self.number] += 1
         self.ended = pid != 0
         self.cluster.running -= self.ended
         return self.ended
