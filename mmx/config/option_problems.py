@@ -13,10 +13,9 @@ from mmx.errors import Problem, closest
 from mmx.quoting import format_value, type_override
 from mmx.renamed_options import find_word
 from mmx.stage_id import Role
+from mmx.table_suffixes import TABLE_SUFFIXES, find_suffix
 from mmx.untrusted import unusable_path
 
-COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
-TABLES = (".csv", ".tsv", ".parquet", ".arrow", ".jsonl", ".json")
 TARS = (".tar", ".tgz")
 
 
@@ -75,17 +74,16 @@ def _refuse_path(group: str, name: Any, text: str) -> Problem | None:
     if unusable_path(name) is not None:
         return None
     path = Path(name).expanduser()
-    file = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
-    suffix, exists = file.suffix.lower(), path.exists()
-    is_written_as_path = name.startswith((".", "/", "~")) or suffix in (*TABLES, *TARS)
+    suffix, exists = find_suffix(path), path.exists()
+    is_written_as_path = name.startswith((".", "/", "~")) or suffix in (*TABLE_SUFFIXES, *TARS)
     if not exists and not is_written_as_path:
         return None
     place = type_override(f"{group}.path", name)
-    if suffix in TABLES:
+    if suffix in TARS:
+        option = "webdataset"
+    elif suffix in TABLE_SUFFIXES:
         option = "table"
         place += f" {group}.label=<column> '{group}.columns={{<modality>: <column>}}'"
-    elif suffix in TARS:
-        option = "webdataset"
     else:
         option = "image_folder"
     reason = f"{group} takes the name of an option, and this is a path"

@@ -8,13 +8,13 @@ from pathlib import PurePath
 from typing import Any
 
 from mmx.json_object import Json
+from mmx.table_suffixes import strip_compression
 
 NAMED_AFTER_FILES = {
     "mmx.tasks.table.Table": "table",
     "mmx.tasks.image_folder.ImageFolder": "image_folder",
 }
 """Classes of tasks of one's own data, and the names that they have where none is given."""
-COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 
 
 def find_task_name(node: Mapping[str, Any]) -> str | None:
@@ -47,8 +47,5 @@ def name_as_files(summary: Json, config: Mapping[str, Any]) -> Json:
 
 def _name_file(path: str) -> str:
     """Return a file's name without its endings, as a name may be; empty for a pattern."""
-    file = PurePath(path)
-    if file.suffix.lower() in COMPRESSED:
-        file = file.with_suffix("")
-    stem = "" if {"*", "?", "["} & set(path) else file.stem
+    stem = "" if {"*", "?", "["} & set(path) else strip_compression(PurePath(path)).stem
     return re.sub(r"[^\w.+-]+", "_", stem, flags=re.ASCII).strip("_.+-")

@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 
 from mmx.errors import DataError
+from mmx.table_suffixes import PARQUET
 
-PARQUET, ARROW = (".parquet", ".pq"), (".arrow", ".feather", ".ipc")
 TEXT_BYTES = frozenset((*b"\t\n\r", *range(0x20, 0x7F), *range(0x80, 0x100)))
 HUGGING_FACE = b"huggingface"
 """Key of the metadata in which ``datasets`` describes its columns."""

@@ -21,9 +21,6 @@ LARGEST = 16 * 2**30
 """Bytes that a compressed table may have when it is unpacked."""
 AT_ONCE = 2**24  # bytes
 
-SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zip")
-"""Suffixes that may follow that of a table."""
-
 
 def _open_zstd(file: IO[bytes]) -> Any:
     return pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd")
@@ -103,11 +100,6 @@ def open_unpacked(path: Path) -> Iterator[tuple[IO[bytes], tuple[str, ...]]]:
             yield io.BytesIO(content), notes
             return
         yield file, ()
-
-
-def strip_compression(path: Path) -> Path:
-    """Return a file's path without the suffix of its compression: ``a.csv.gz`` is ``a.csv``."""
-    return path.with_suffix("") if path.suffix.lower() in SUFFIXES else path
 
 
 def _read_bounded(file: Any, path: Path) -> bytes:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from mmx.errors import DataError
 from mmx.modalities.number_spelling import is_plain_number
+from mmx.table_suffixes import strip_compression
 from mmx.tasks.advice import type_task_option
-from mmx.tasks.compressed import strip_compression
 from mmx.tasks.csv_format import DELIMITER_WORDS, CsvFormat
 from mmx.tasks.csv_records import (
     CsvRecord,

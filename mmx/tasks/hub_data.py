@@ -16,9 +16,9 @@ from mmx.errors import DataError, closest
 from mmx.extras import import_extra
 from mmx.hub_cache import check_fetched, read_licence
 from mmx.modalities.suffixes import is_hidden
+from mmx.table_suffixes import BINARY_SUFFIXES, JSON_SUFFIXES, find_suffix
 from mmx.tasks.advice import type_task_option
 from mmx.tasks.contents import Origin
-from mmx.tasks.open_table import BINARY_SUFFIXES, JSON_SUFFIXES, find_suffix
 from mmx.tasks.split_names import find_split
 from mmx.tasks.table_files import SIDECARS, find_split_in_name, sort_naturally
 

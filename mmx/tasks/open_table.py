@@ -12,21 +12,21 @@ from typing import Any
 import pyarrow as pa
 
 from mmx.errors import DataError
-from mmx.tasks.arrow_columns import ARROW, PARQUET, has_field, open_arrow, read_column
+from mmx.table_suffixes import (
+    BINARY_SUFFIXES,
+    COMPRESSED,
+    JSON_SUFFIXES,
+    TABLE_SUFFIXES,
+    TEXT_SUFFIXES,
+    find_suffix,
+)
+from mmx.tasks.arrow_columns import has_field, open_arrow, read_column
 from mmx.tasks.cells import ColumnCells, as_text
-from mmx.tasks.compressed import SUFFIXES as COMPRESSED
-from mmx.tasks.compressed import strip_compression
 from mmx.tasks.csv_format import CsvFormat
 from mmx.tasks.csv_rows import open_csv
 from mmx.tasks.json_rows import collect_keys, find_path, follow_path, open_json
 from mmx.tasks.row_names import RowNames, find_irregular_lines
 from mmx.tasks.tar_samples import read_tar_samples
-
-TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
-"""Suffixes of files of rows with a delimiter between their cells."""
-JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
-BINARY_SUFFIXES = (*PARQUET, *ARROW)
-TABLE_SUFFIXES = (*TEXT_SUFFIXES, *JSON_SUFFIXES, *BINARY_SUFFIXES, ".tar")
 
 
 @dataclass(frozen=True)
@@ -113,11 +113,6 @@ class OpenTable:
         """Return a column's name for a message, with its type if the file states it."""
         kind = f" of type {self.types[name]}" if name in self.types else ""
         return f"column '{name}'{kind}"
-
-
-def find_suffix(path: Path) -> str:
-    """Return the suffix of a file in lower case, before that of its compression."""
-    return strip_compression(path).suffix.lower()
 
 
 def open_table(path: Path, options: CsvFormat | None = None) -> OpenTable:

@@ -14,9 +14,9 @@ from pydantic import Field
 
 from mmx.errors import DataError, closest
 from mmx.modalities.suffixes import is_hidden
+from mmx.table_suffixes import BINARY_SUFFIXES, TABLE_SUFFIXES, find_suffix
 from mmx.tasks.addresses import is_address, make_address_error, strip_file_scheme
 from mmx.tasks.advice import type_task_option
-from mmx.tasks.open_table import BINARY_SUFFIXES, TABLE_SUFFIXES, find_suffix
 from mmx.tasks.split_names import SPLITS, count_synonyms, find_split
 
 PathOption = Annotated[

@@ -11,18 +11,13 @@ from typing import Any, Generic, TypeVar
 import pyarrow as pa
 
 from mmx.errors import DataError
+from mmx.table_suffixes import BINARY_SUFFIXES, JSON_SUFFIXES, TEXT_SUFFIXES, find_suffix
 from mmx.tasks.arrow_columns import has_field, iterate_arrow, open_arrow, read_column, wrap_table
 from mmx.tasks.csv_format import CsvFormat
 from mmx.tasks.csv_records import CsvRecord
 from mmx.tasks.csv_rows import CsvTable, check_csv
 from mmx.tasks.json_rows import find_path, follow_path, stream_json
-from mmx.tasks.open_table import (
-    BINARY_SUFFIXES,
-    JSON_SUFFIXES,
-    TEXT_SUFFIXES,
-    OpenTable,
-    find_suffix,
-)
+from mmx.tasks.open_table import OpenTable
 from mmx.tasks.row_names import RowNames
 
 BLOCK = 1024

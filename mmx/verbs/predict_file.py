@@ -16,10 +16,9 @@ import pyarrow.parquet
 from mmx.csv_text import format_csv
 from mmx.errors import UsageError
 from mmx.runs.atomic import require_file
-from mmx.tasks.open_table import TABLE_SUFFIXES
+from mmx.table_suffixes import PARQUET, TABLE_SUFFIXES
 from mmx.verbs.predict_rows import RowAnswers
 
-PARQUET = (".parquet", ".pq")
 OTHERS = frozenset({*TABLE_SUFFIXES, ".xlsx", ".xls", ".gz", ".zip"}) - {".csv", ".txt", *PARQUET}
 """Suffixes of formats in which predictions are not written."""
 

@@ -34,6 +34,8 @@ def folder(tmp_path, monkeypatch):
             True,
         ),
         ("absent.parquet", f"{{role}}=table {{role}}.path=absent.parquet {COLUMNS}", False),
+        ("notes.txt", f"{{role}}=table {{role}}.path=notes.txt {COLUMNS}", True),
+        ("absent.feather", f"{{role}}=table {{role}}.path=absent.feather {COLUMNS}", False),
         ("photos", "{role}=image_folder {role}.path=photos", True),
         ("/nowhere/photos", "{role}=image_folder {role}.path=/nowhere/photos", False),
         ("shards.tar", "{role}=webdataset {role}.path=shards.tar", True),
