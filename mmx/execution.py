@@ -23,6 +23,7 @@ from mmx.experiment.followers import Followers
 from mmx.experiment.identify import find_used_packages, record_identity, record_published
 from mmx.experiment.task_names import find_source_name, find_target_name
 from mmx.json_object import Json
+from mmx.printable import shorten
 from mmx.ranks.lead import find_threads, lead, require_processes
 from mmx.reports import report
 from mmx.runs import ending, index, recorded
@@ -264,7 +265,7 @@ def _explain(error: Exception, directory: RunDirectory) -> Exception:
     """Return an error about a full disk or memory as one that says what to type."""
     again = f"mmx resume {shlex.quote(str(directory.path))}"
     if is_out_of_memory(error):
-        text = " ".join(str(error).split())[:MEMORY_TEXT] or type(error).__name__
+        text = shorten(" ".join(str(error).split()), MEMORY_TEXT) or type(error).__name__
         tip = f"end other programs, in a sweep type jobs=1, then {again}"
         return MemoryExceededError(f"{name_full_memory(error)} is out of memory: {text}", tip=tip)
     return ending.explain_full_disk(error, directory.path, again)
