@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import importlib
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 from bench_loop import Case, alternate, median_ratio
 
 from mmx.fusion.concat import Concat
@@ -25,6 +27,7 @@ from mmx.modalities.vector import Vector, VectorColumn
 from mmx.modalities.video import Video, VideoColumn
 from mmx.model import MultimodalModel
 
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 ENCODERS = {
     "audio": ("logmel_cnn", "logmel_lstm", "spectrogram_cnn", "spectrogram_resnet18"),
     "image": ("small_cnn", "resnet18"),
@@ -40,10 +43,11 @@ STEPS |= {"mlp": 10, "linear": 10}
 WORDS = 2000
 
 
-def find_class(package: str, name: str) -> type:
-    """Return the class of a variant."""
-    module = importlib.import_module(f"mmx.{package}.{name}")
-    return getattr(module, "".join(word.capitalize() for word in name.split("_")))
+def find_encoder(modality: str, name: str) -> type:
+    """Return the class that the option of an encoder names."""
+    option = CONFIGS / "encoder" / modality / f"{name}.yaml"
+    module, _, found = yaml.safe_load(option.read_text())["_target_"].rpartition(".")
+    return getattr(importlib.import_module(module), found)
 
 
 def make_columns(modality: str, encoder: str, rows: int):
@@ -75,7 +79,7 @@ def make_case(encoders: dict[str, str], fusion: type, steps: int) -> Case:
     """Return the case of some encoders and a fusion."""
     rows = 64 * steps + 8
     columns = {m: make_columns(m, name, rows) for m, name in encoders.items()}
-    made = {m: find_class(f"encoders.{m}", name) for m, name in encoders.items()}
+    made = {m: find_encoder(m, name) for m, name in encoders.items()}
     labels = torch.from_numpy(np.random.default_rng(1).integers(0, 10, rows))
 
     def make(specs: dict, outputs: int) -> MultimodalModel:
