@@ -65,9 +65,12 @@ class Calibration(ABC):
 
     Attributes:
         kinds: The kinds of target that it is for.
+        one_temperature: Whether all outputs have one scale and no offset. The summary then states
+            its inverse, the temperature.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"classes", "multilabel"})
+    one_temperature: ClassVar[bool] = False
 
     @abstractmethod
     def fit(self, outputs: Floats, values: npt.NDArray[Any], kind: Kind) -> tuple[Floats, Floats]:

@@ -24,6 +24,8 @@ class Temperature(Calibration):
     Reference: Guo et al. 2017 (arXiv:1706.04599).
     """
 
+    one_temperature = True
+
     def fit(self, outputs: Floats, values: npt.NDArray[Any], kind: Kind) -> tuple[Floats, Floats]:
         """Return 1 / T for each output, and no offset; see :class:`Calibration`."""
         from scipy.optimize import minimize_scalar  # slow to import

@@ -41,11 +41,14 @@ class Optimizer(ABC):
         elementwise: Whether each element of a parameter is updated from its own gradients alone,
             as in AdamW and SGD, and not by a matrix's norm (LARS) or directions (Muon). Many
             heads can then be trained as one tensor, which ``transfer.decays`` needs.
+        is_adaptive: Whether steps are divided by the usual size of their gradients, as in AdamW,
+            so that the learning rate is about the size of a step, whatever the loss.
         lr: Peak learning rate.
         weight_decay: Decay of matrices and kernels; vectors (biases, norms) have none.
     """
 
     elementwise: ClassVar[bool] = False
+    is_adaptive: ClassVar[bool] = False
     lr: float
     weight_decay: float
 
@@ -91,6 +94,7 @@ class AdamW(Optimizer):
     """
 
     elementwise = True
+    is_adaptive = True
 
     def __init__(
         self,

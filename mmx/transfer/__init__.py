@@ -9,7 +9,7 @@ fresh. A separate regulariser may keep the target close to its source while it t
 (:mod:`mmx.transfer.regularizers`).
 """
 
-from mmx.transfer.base import Report, Source, Start, Transfer
+from mmx.transfer.base import EncoderRate, Report, Source, Start, Transfer
 from mmx.transfer.phases import Phase
 
-__all__ = ["Phase", "Report", "Source", "Start", "Transfer"]
+__all__ = ["EncoderRate", "Phase", "Report", "Source", "Start", "Transfer"]

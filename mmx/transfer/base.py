@@ -45,6 +45,19 @@ class ChosenHead:
 
 
 @dataclass(frozen=True)
+class EncoderRate:
+    """How fast copied encoders train.
+
+    Attributes:
+        factor: Multiple of the optimiser's learning rate.
+        key: The config key that sets it, such as ``transfer.copied_rate``; empty where none does.
+    """
+
+    factor: float
+    key: str = ""
+
+
+@dataclass(frozen=True)
 class Source:
     """What a trained source gives to a target.
 
@@ -184,6 +197,14 @@ class Transfer(ABC):
     @property
     def chosen_head(self) -> ChosenHead | None:
         """The head that was chosen by an option of this mode; None where it has no such option."""
+        return None
+
+    @property
+    def encoder_rate(self) -> EncoderRate | None:
+        """How fast encoders from the source train as a whole; None where they do not.
+
+        Published weights that would train so fast that they forget are noted in the run.
+        """
         return None
 
     @property

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import nn
 
 from mmx.errors import Problem, TransferError
-from mmx.transfer.base import Source, Start, Transfer
+from mmx.transfer.base import EncoderRate, Source, Start, Transfer
 from mmx.transfer.copying import Copied, copy_fitting
 from mmx.transfer.depths import (
     Depths,
@@ -124,6 +124,11 @@ class Parameter(Transfer):
     def regularizable(self) -> frozenset[ActsOn]:
         """Everything may be regularised; statistics only if they are not frozen."""
         return EVERYTHING - {"statistics"} if self._keeps_statistics else EVERYTHING
+
+    @property
+    def encoder_rate(self) -> EncoderRate:
+        """The topmost depth of a copied encoder trains at ``copied_rate``."""
+        return EncoderRate(self.copied_rate, "transfer.copied_rate")
 
     @classmethod
     def search_space(cls, choices: Choices) -> Iterator[tuple[str, dict[str, Any]]]:

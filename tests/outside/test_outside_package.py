@@ -41,6 +41,7 @@ LINES: dict[tuple[str, ...], set[str]] = {
     (*DIGITS, "transfer=firsts", "objective=small"): {"firsts", "small", "flat"},
     (*DIGITS, "transfer=thirds"): {"thirds", "flat"},
     (*DIGITS, "transfer=shift"): {"shift", "flat"},
+    (*DIGITS, "calibration=cooled"): {"cooled", "flat"},
     (*DIGITS, "transfer=halves", "control=scratch"): {"halves", "flat"},
 }
 """What is typed to what of the package the run is to be made of."""
@@ -86,6 +87,14 @@ class Own(torch.nn.Module):
         return self.layer(x.flatten(1)).relu()
 
 
+class OwnNormed(Own):
+    """The same, and a norm behind it, as ``Flat`` has with ``norm=true``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = torch.nn.LayerNorm(16)
+
+
 X = torch.zeros(2, 3, 8, 8)
 SAVED: dict[str, Callable[[torch.nn.Module, Path], object]] = {
     "own.pth": lambda net, path: torch.save(net.state_dict(), path),
@@ -120,6 +129,38 @@ def test_weights_of_an_own_class_are_a_source(
     assert main(words) != 0
     said = capsys.readouterr().err
     assert "layer.weight: shape (8, 192) in the file, (16, 192) in the network" in said
+
+
+def test_a_mode_and_an_optimizer_that_may_forget_published_weights_are_noted(
+    tmp_path: Path,
+) -> None:
+    """The traits ``encoder_rate`` and ``is_adaptive`` decide, not who wrote the parts."""
+    path = tmp_path / "own.pth"
+    torch.save(OwnNormed().state_dict(), path)
+
+    def read_notes(*more: str) -> list[str]:
+        quick = [each for each in QUICK if not each.startswith("source")]
+        words = ["train", *OWN, *quick, *DIGITS, "source=published", "transfer=warm", *more]
+        words += [f"encoder.image.weights={path}", "encoder.image.norm=true"]
+        output = tmp_path / str(len(list(tmp_path.iterdir())))
+        assert main([*words, f"output_dir={output}"]) == 0
+        (run,) = (output / "runs").iterdir()
+        notes = RunDirectory.open(run).summary()["notes"]
+        return [each for each in notes if "fine-tuned" in each]
+
+    (note,) = read_notes("optimizer=rmsprop", "optimizer.lr=0.004")
+    assert note.endswith("optimizer.lr=0.0001, or transfer.slowed=0.025")
+    assert read_notes("optimizer=rmsprop", "optimizer.lr=0.004", "transfer.slowed=0.025") == []
+    assert read_notes("optimizer=sgd", "optimizer.lr=0.004") == []
+
+
+def test_a_calibration_with_one_temperature_has_it_in_the_summary(tmp_path: Path) -> None:
+    words = [*QUICK, *DIGITS, f"output_dir={tmp_path}", "calibration=cooled"]
+    assert main(["train", *OWN, *words]) == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    found = RunDirectory.open(run).read_summary().target.calibration
+    assert found is not None
+    assert (found.method, found.temperature, found.scale) == ("cooled", 2.0, [0.5] * 10)
 
 
 def test_every_file_of_the_package_is_trained() -> None:

@@ -19,8 +19,7 @@ from mmx.stages.core.context import Context, Opened, Specs
 from mmx.stages.core.kept_encoders import EncoderRecipe, find_kept
 from mmx.stages.core.published_values import PublishedValues, UnreadValues
 from mmx.stages.core.stage import GivenSource
-from mmx.training.optimizer import AdamW
-from mmx.transfer import Source
+from mmx.transfer import EncoderRate, Source
 from mmx.transfer.copying import copy_fitting
 from mmx.transfer.parameter import Parameter
 
@@ -29,7 +28,7 @@ START = Parameter(fusion="encoders_alone", min_copied=0.0)
 """How a source task starts from published weights: as a target does, encoders alone."""
 
 FAST, USUAL = 1e-3, 1e-4
-"""Learning rate of AdamW from which a published transformer is noted, and a usual one."""
+"""Learning rate of an adaptive optimiser from which transformers are noted, and a usual one."""
 
 
 def load_published(
@@ -122,17 +121,15 @@ def describe_published(context: Context, specs: Mapping[Role, Specs]) -> list[st
 def _note_rate(context: Context, name: str, spec: Spec, role: Role) -> Iterator[str]:
     """Yield a note if a transformer is trained so fast that it may forget what it has learned."""
     experiment = context.experiment
-    mode, optimizer = experiment.transfer, experiment.optimizer
-    if not isinstance(optimizer, AdamW) or (
-        role is Role.TARGET and not isinstance(mode, Parameter)
-    ):
+    optimizer = experiment.optimizer
+    own = experiment.transfer.encoder_rate if role is Role.TARGET else EncoderRate(1.0)
+    if own is None or not optimizer.is_adaptive:
         return
-    shared = mode.copied_rate if role is Role.TARGET and isinstance(mode, Parameter) else 1.0
-    rate = optimizer.lr * shared
+    rate = optimizer.lr * own.factor
     encoder = make_meta_encoder(experiment.encoders[name], spec)
     if rate < FAST or not any(isinstance(part, nn.LayerNorm) for part in encoder.modules()):
         return
-    slower = f", or transfer.copied_rate={USUAL / optimizer.lr:.2g}" if role is Role.TARGET else ""
+    slower = f", or {own.key}={USUAL / optimizer.lr:.2g}" if own.key else ""
     yield (
         f"{name}: published transformers are fine-tuned at a learning rate of about {USUAL:g}, and "
         f"this one trains at {rate:g}, at which it may forget: optimizer.lr={USUAL:g}{slower}"

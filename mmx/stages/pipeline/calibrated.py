@@ -22,7 +22,8 @@ def describe_calibration(
 ) -> CalibrationResult | None:
     """Return the calibration of a target on validation and test rows; None if it has none."""
     module, data = target.model.calibration, target.data.unlock_test()
-    if not isinstance(module, Rescaling):
+    chosen = context.experiment.calibration
+    if chosen is None or not isinstance(module, Rescaling):
         return None
     splits = {}
     for split in ("val", "test"):
@@ -42,7 +43,7 @@ def describe_calibration(
             }
         )
     scale, method = module.scale.cpu(), context.experiment.find_name("calibration")
-    more = {"temperature": float(1 / scale[0])} if method == "temperature" else {}
+    more = {"temperature": float(1 / scale[0])} if chosen.one_temperature else {}
     return CalibrationResult(
         method=method,
         scale=scale.tolist(),

@@ -13,6 +13,7 @@ class RmsProp(Optimizer):
     """torch's RMSprop."""
 
     elementwise = True
+    is_adaptive = True
 
     def __init__(self, *, lr: float = 1e-3, weight_decay: float = 0.0) -> None:
         self.lr = lr
