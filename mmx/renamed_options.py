@@ -14,6 +14,7 @@ from typing import Any
 
 from mmx.errors import RunError
 from mmx.quoting import type_override
+from mmx.stage_id import TASK_ROLES
 
 OldNode = dict[str, Any]
 PACKAGES = {"objectives": "objective"}
@@ -100,7 +101,7 @@ def find_key(key: str, value: str) -> Renamed | None:
         return Renamed(f"objective=focal objective.gamma={value}", WORDS["balance"]["focal"].why)
     key = str(key)  # a file may hold a number where a name belongs
     role, _, split = key.partition(".")
-    if role in ("source", "target") and split in ("train", "val", "test"):
+    if role in TASK_ROLES and split in ("train", "val", "test"):
         why = "the files of each split are one option"
         return Renamed(type_override(f"{role}.path", {split: str(value)}), why, "and the others")
     if key.startswith("encoder.") and key.endswith(".pretrained"):

@@ -23,6 +23,10 @@ class Role(str, Enum):
         return self.value
 
 
+TASK_ROLES = (Role.SOURCE, Role.TARGET)
+"""Those of tasks; their texts are config keys, and the option groups that choose tasks."""
+
+
 @dataclass(frozen=True)
 class StageId:
     """Which stage of a run: ``source``, ``target``, ``control``, ``control-unimodal-image``, ….

@@ -35,6 +35,7 @@ from mmx.config.sources import ROOT, UserConfigs, register
 from mmx.config.sweep_values import refuse_missing_values, refuse_too_many_values
 from mmx.errors import ConfigError, MmxError, Problem
 from mmx.quoting import quote_for_shell
+from mmx.stage_id import Role
 
 LENGTH = 20_000
 """Characters of one override, at most."""
@@ -276,7 +277,7 @@ def _to_plain(
     OmegaConf.set_struct(tree, False)
     if tree.get("data_dir") is None:
         tree.data_dir = str(find_data_directory())
-    if choices.get("source") == "none":  # drop the options that an experiment set for its source
+    if choices.get(Role.SOURCE) == "none":  # drop the options that an experiment set for its source
         tree.source = {}
     unresolved = OmegaConf.to_container(tree, resolve=False)
     config = OmegaConf.to_container(tree, resolve=True)

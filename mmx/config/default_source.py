@@ -13,8 +13,9 @@ from pathlib import Path
 from mmx.config.composed import Composed
 from mmx.config.locate import find_default_option
 from mmx.config.option_files import chooses, reads_own_data
+from mmx.stage_id import Role
 
-SOURCE, EXPERIMENT = "source", "experiment"
+SOURCE, EXPERIMENT = Role.SOURCE.value, "experiment"
 NO_SOURCE = "none"
 WITHOUT_SOURCE = f"{SOURCE}={NO_SOURCE}"
 OWN_DATA = "the target reads data of your own"
@@ -37,4 +38,4 @@ def takes_source_unasked(composed: Composed, extra: Sequence[Path] = ()) -> bool
     experiments = re.findall(r"[^\[\]'\", ]+", typed.get(EXPERIMENT, ""))
     if any(chooses(SOURCE, name, extra) for name in experiments):
         return False
-    return reads_own_data(choices.get("target", ""), extra)
+    return reads_own_data(choices.get(Role.TARGET, ""), extra)

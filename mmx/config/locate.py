@@ -12,14 +12,13 @@ import yaml
 from mmx.config.part_packages import MMX, find_part_packages, list_part_directories
 from mmx.errors import UnreadableFileError
 from mmx.printable import printable
+from mmx.stage_id import TASK_ROLES
 from mmx.untrusted import read_text
 
 FILE_BYTES = 2**18
 """Largest size of a config file."""
 TASK_GROUP = "task"
-TASK_ROLES = ("source", "target")
-"""Groups that choose from the files of the group ``task``."""
-ALIASES = {**dict.fromkeys(TASK_ROLES, TASK_GROUP), "source_objective": "objective"}
+ALIASES = {**{role.value: TASK_GROUP for role in TASK_ROLES}, "source_objective": "objective"}
 """Group to the other group that it also takes options from."""
 ENCODER = "encoder"
 """Group of the encoders, one for each modality."""

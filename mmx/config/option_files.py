@@ -10,6 +10,7 @@ import yaml
 
 from mmx.config.locate import builtin_directory, find_options, read_text_or_empty
 from mmx.config.signature import MISSING
+from mmx.stage_id import Role
 
 DEFAULTS = "defaults"
 
@@ -59,7 +60,7 @@ def reads_own_data(task: str, extra: Sequence[Path] = ()) -> bool:
         task: An option of the group ``target``.
         extra: The user's config directories.
     """
-    files = list_option_files("target", task, extra)
+    files = list_option_files(Role.TARGET, task, extra)
     own = any(not path.is_relative_to(builtin_directory()) for path in files)
     return own or any(MISSING in read_node(path).values() for path in files)
 

@@ -12,7 +12,7 @@ from mmx.config.synonyms import find_synonym
 from mmx.errors import Problem, closest
 from mmx.quoting import format_value, type_override
 from mmx.renamed_options import find_word
-from mmx.stage_id import Role
+from mmx.stage_id import TASK_ROLES
 from mmx.table_suffixes import TABLE_SUFFIXES, find_suffix
 from mmx.untrusted import unusable_path
 
@@ -69,7 +69,7 @@ def _refuse_unknown(
 
 def _refuse_path(group: str, name: Any, text: str) -> Problem | None:
     """Return what to type for a file or folder that was given as the source or target."""
-    if group not in (Role.SOURCE, Role.TARGET) or not isinstance(name, str):
+    if group not in TASK_ROLES or not isinstance(name, str):
         return None
     if unusable_path(name) is not None:
         return None

@@ -34,6 +34,7 @@ from mmx.config.signature import MISSING
 from mmx.errors import ConfigError, Problem, closest
 from mmx.quoting import format_value
 from mmx.renamed_options import find_key, find_word
+from mmx.stage_id import Role
 
 TYPICAL = {"transfer": "parameter", "regularizer": "delta"}
 """Group to the option that is advised where several options have a key."""
@@ -189,7 +190,7 @@ def _group_problem(
         )
     names = list(find_options(group, extra))
     if override.is_delete():
-        if group in ("experiment", "source") or group.startswith("encoder/"):
+        if group in ("experiment", Role.SOURCE) or group.startswith("encoder/"):
             return None
         reason = f"a run needs a {group}"
         return Problem(text, reason, accepted=", ".join(names), type_this=f"{group}={default}")

@@ -276,7 +276,7 @@ def _build(
     if settings is not None:
         keep_library_facts(open_fact_keeper(settings))
     trainer = builder.call(Trainer, config.get("trainer", {}), "trainer")
-    target = builder.build(config.get("target"), Task, "target")
+    target = builder.build(config.get(Role.TARGET), Task, Role.TARGET.value)
     source, published = _build_source(builder, config)
     transfer = builder.build(config.get("transfer"), Transfer, "transfer")
     optimizer = builder.build(config.get("optimizer"), Optimizer, "optimizer")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmx.config.nodes import ConfigNode
-from mmx.stage_id import Role
+from mmx.stage_id import TASK_ROLES
 from mmx.trackers import TOLD
 
 WHERE_NOT_WHAT = {
@@ -48,7 +48,7 @@ def fingerprint(config: ConfigNode, weights: Mapping[str, str] | None = None) ->
 def digest_config(config: ConfigNode) -> str:
     """Return the digest of a config without the paths of data and weights."""
     what = essence(config)
-    for role in (Role.SOURCE, Role.TARGET):
+    for role in TASK_ROLES:
         if isinstance(node := what.get(role), dict):
             blank = {key: "" for key in PLACES if isinstance(node.get(key), (str, list, dict))}
             what[role] = {**node, **blank}
@@ -58,7 +58,7 @@ def digest_config(config: ConfigNode) -> str:
 def list_places(config: ConfigNode) -> dict[str, str]:
     """Return the paths of data and weights in a config, by config path."""
     found: dict[str, str] = {}
-    for role in (Role.SOURCE, Role.TARGET):
+    for role in TASK_ROLES:
         node = config.get(role)
         given = node if isinstance(node, dict) else {}
         for key in (*PLACES, "data_dir"):

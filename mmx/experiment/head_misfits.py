@@ -12,7 +12,7 @@ from mmx.experiment.fitting import FITTING_OBJECTIVE, Built
 from mmx.experiment.publishing import class_and_options, publishes
 from mmx.fusion import Fusion
 from mmx.objectives.base import OutputLoss
-from mmx.stage_id import Role
+from mmx.stage_id import TASK_ROLES, Role
 from mmx.tasks import Task
 from mmx.training.trainer import Trainer
 from mmx.transfer.base import ChosenHead, Transfer
@@ -55,7 +55,7 @@ def _check_head_alone(
 ) -> Iterator[Problem]:
     """Yield options of training that have no meaning for a head on cached features."""
     given, fusion = head.typed, built.roles[Role.TARGET].fusion
-    own, others = (set(built.modalities.get(role, {})) for role in (Role.SOURCE, Role.TARGET))
+    own, others = (set(built.modalities.get(role, {})) for role in TASK_ROLES)
     if built.published is not None:  # the source of those encoders that have published weights
         chosen = built.published.modalities
         own = {

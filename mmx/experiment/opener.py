@@ -22,7 +22,7 @@ from mmx.config.nodes import ConfigNode
 from mmx.errors import ConfigError, Problem, closest
 from mmx.experiment.config_fingerprint import HOW_NOT_WHAT, WHERE_NOT_WHAT, walk_paths
 from mmx.experiment.settings import Settings
-from mmx.stage_id import Role
+from mmx.stage_id import TASK_ROLES
 from mmx.trackers import TOLD, Tracker
 from mmx.training.trainer import Trainer
 from mmx.untrusted import read_yaml, unusable_path
@@ -198,7 +198,7 @@ def _find_tracker(given: Any) -> Any:
 def _unknown_key_problem(opened: ConfigNode, key: str, value: object) -> Problem:
     known = [
         f"{parent}.{name}"
-        for parent in ("source", "target")
+        for parent in TASK_ROLES
         if isinstance(node := opened.get(parent), dict)
         for name in (*PATHS, *IN_NODES)
         if name in node
@@ -236,9 +236,7 @@ def _walk_paths(config: ConfigNode) -> Iterator[tuple[str, str]]:
     """Yield every path that a config names, with its key."""
     named: list[tuple[str, Any, tuple[str, ...]]]
     named = [("", config, ("data_dir", "output_dir", "cache"))]
-    named += [
-        (f"{role}.", config.get(role), (*PATHS, "data_dir")) for role in (Role.SOURCE, Role.TARGET)
-    ]
+    named += [(f"{role}.", config.get(role), (*PATHS, "data_dir")) for role in TASK_ROLES]
     encoders = config.get("encoder")
     if isinstance(encoders, dict):
         named += [(f"encoder.{name}.", node, ("weights",)) for name, node in encoders.items()]

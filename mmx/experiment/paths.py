@@ -9,13 +9,13 @@ from typing import Any
 from mmx.config.nodes import ConfigNode
 from mmx.errors import Problem
 from mmx.experiment.config_fingerprint import FILE_OPTIONS
-from mmx.stage_id import Role
+from mmx.stage_id import TASK_ROLES
 from mmx.tasks.addresses import is_address, strip_file_scheme
 
 
 def find_misplaced_paths(config: ConfigNode) -> Iterator[Problem]:
     """Yield relative paths that do not exist in the working directory, but in ``data_dir``."""
-    for role in (Role.SOURCE, Role.TARGET):
+    for role in TASK_ROLES:
         node = config.get(role)
         given = node if isinstance(node, dict) else {}
         for key in ("path", "root"):
@@ -36,7 +36,7 @@ def make_paths_absolute(config: ConfigNode) -> ConfigNode:
     config = dict(config)
     if isinstance(config.get("data_dir"), str):
         config["data_dir"] = _make_absolute(config["data_dir"])
-    for role in (Role.SOURCE, Role.TARGET):
+    for role in TASK_ROLES:
         node = config.get(role)
         if isinstance(node, dict):
             config[role] = {

@@ -55,7 +55,7 @@ def build_target(config: ConfigNode, allowed: Collection[str] = ()) -> TargetAlo
     config = make_paths_absolute(config)
     root = {key: value for key, value in config.items() if key not in PART_KEYS}
     settings = builder.call(Settings, root, "", also=PART_ROOT_KEYS)
-    task = builder.build(config.get("target"), Task, "target")
+    task = builder.build(config.get(Role.TARGET), Task, Role.TARGET.value)
     reduce_to_one_run(builder, root, settings)
     if task is not None:
         builder.problems.extend(check_name(Role.TARGET, task))

@@ -15,6 +15,7 @@ from typing_extensions import Self
 
 from mmx.errors import DataError
 from mmx.modalities.members import Member
+from mmx.stage_id import Role
 
 Sources = Sequence[object] | npt.NDArray[Any]
 """What each row of a column is read from: files, their contents, arrays, None."""
@@ -286,11 +287,11 @@ class Modality(ABC, Generic[_C, _S]):
         """Whether :meth:`augment` changes rows, with the options that were given."""
         return type(self).augment is not Modality.augment
 
-    def note_unaugmented(self, role: str) -> str:
+    def note_unaugmented(self, role: Role) -> str:
         """Return what to say where rows are read once and so are not augmented; "" for nothing.
 
         Args:
-            role: ``source`` or ``target``, for what to type.
+            role: Of the task, for what to type.
         """
         return ""
 

@@ -210,7 +210,7 @@ class Image(Modality[ImageColumn, ImageSpec]):
             return [*moves]
         return [*moves, AUGMENTATIONS[named]() if isinstance(named, str) else named]
 
-    def note_unaugmented(self, role: str) -> str:
+    def note_unaugmented(self, role: Role) -> str:
         """Return that an augmentation that was asked for changes nothing; "" without one."""
         if self.augmentation in (None, "none"):
             return ""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from mmx.config.default_source import NO_SOURCE, OWN_DATA, SOURCE
+from mmx.config.default_source import NO_SOURCE, OWN_DATA
 from mmx.config.locate import ALIASES, find_default_option, find_options
 from mmx.reference.docstrings import split_paragraphs
 from mmx.reference.entries import Key, Option, list_group
 from mmx.reference.topics import Catalog
+from mmx.stage_id import Role
 
 FOLDER = "reference/options"
 _CODE = re.compile(r"(``[^`]*``|`[^`]*`)")
@@ -36,8 +37,8 @@ def list_own_options(group: str) -> list[str]:
 
     A task has one page, under ``target``, and so has an objective, under ``objective``.
     """
-    if group == "source":
-        return [name for name in find_options(group) if name not in find_options("target")]
+    if group == Role.SOURCE:
+        return [name for name in find_options(group) if name not in find_options(Role.TARGET)]
     if group == "source_objective":
         return [name for name in find_options(group) if name not in find_options("objective")]
     return list(find_options(group))
@@ -68,10 +69,10 @@ def _write_group(group: str) -> str:
     default, own = find_default_option(group), list_own_options(group)
     lines = [f"# {group}=", ""]
     if default is not None:
-        other = f", and `{NO_SOURCE}` where {OWN_DATA}" if group == SOURCE else ""
+        other = f", and `{NO_SOURCE}` where {OWN_DATA}" if group == Role.SOURCE else ""
         lines += [f"The default is `{group}={default}`{other}.", ""]
     if group in ALIASES and len(own) < len(find_options(group)):
-        other = "target" if group == "source" else ALIASES[group]
+        other = Role.TARGET.value if group == Role.SOURCE else ALIASES[group]
         lines += [f"It also takes [the options of `{other}=`](../{other}/index.md).", ""]
     lines += ["| option | what it is |", "|---|---|"]
     heads = list_group(group)

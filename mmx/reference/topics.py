@@ -17,8 +17,9 @@ from mmx.reference.entries import (
     describe_option,
     describe_root,
 )
+from mmx.stage_id import TASK_ROLES, Role
 
-ROLE_OF_TASKS = "target"
+ROLE_OF_TASKS = Role.TARGET.value
 """Of the two groups that take the same tasks, the one that their keys are shown of."""
 
 
@@ -154,7 +155,7 @@ class Catalog:
             for group in self.groups
             if name in find_options(group, self.extra) and group != "source_objective"
         ]
-        if {group for group, _ in options} == {"source", ROLE_OF_TASKS}:
+        if {group for group, _ in options} == {*TASK_ROLES}:
             options = [(ROLE_OF_TASKS, name)]
         if len(options) == 1:
             return self.describe(*options[0])

@@ -15,6 +15,7 @@ from mmx.reports.headline import NO_SOURCE
 from mmx.reports.sweep_gains import Gains
 from mmx.reports.sweep_groups import can_be_compared
 from mmx.runs.summary import Summary
+from mmx.stage_id import Role
 
 PLACES = ("hydra.run.dir", "hydra.sweep.dir")
 ONE_LINE = ("-m", "--multirun", "budget", *PLACES)
@@ -92,7 +93,7 @@ def _find_control(summary: Summary) -> str:
 
 def has_several_inputs(summary: Summary) -> bool:
     """Return whether the target of a run reads more than one input."""
-    card = summary.data_cards.get("target")
+    card = summary.data_cards.get(Role.TARGET)
     return card is not None and len(card.inputs) > 1
 
 

@@ -36,6 +36,7 @@ from mmx.runs.atomic import write_text
 from mmx.runs.directory import RunDirectory
 from mmx.runs.manifest import Manifest
 from mmx.runs.summary import DataCard, LineFacts, Summary
+from mmx.stage_id import Role
 from mmx.untrusted import read_json
 from mmx.yaml_text import dump_yaml
 
@@ -200,7 +201,7 @@ def _describe_card(card: DataCard | None) -> list[str]:
 
 def list_cards(summary: Summary, manifest: Manifest) -> Grid | None:
     """Return what source and target read: rows of each split, inputs, outputs, fingerprint."""
-    tasks = {"source": summary.source.task, "target": summary.target.task}
+    tasks = {Role.SOURCE: summary.source.task, Role.TARGET: summary.target.task}
     prints = {**manifest.data, **summary.data}
     rows = []
     for role, task in tasks.items():

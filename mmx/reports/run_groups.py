@@ -21,13 +21,14 @@ from mmx.runs.index_entry import list_run_names
 from mmx.runs.selection import find_fact
 from mmx.runs.summary import Summary
 from mmx.runs.variation import Variant, format_varied, label_variants, list_varied
+from mmx.stage_id import Role
 from mmx.trackers import TOLD
 
 SWEEP_RUNS = "runs/*/config.yaml"
 UNCOUNTED = ("output_dir", "cache", "cache_gb", "download", "device", *TOLD)
 """Root keys that make no group of their own: the place of a run, and where it was computed."""
 UNCOUNTED_TRAINER = ("resident", "workers", "checkpoint_seconds", "threads")
-TARGET = "target"
+TARGET = Role.TARGET.value
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ from mmx.reports.group_gain import GroupGain
 from mmx.reports.run_gain import Compared
 from mmx.reports.run_groups import FinishedRun, RunGroup, find_stated_direction, group_by_settings
 from mmx.reports.sweep_gains import Gains, compute_gains
+from mmx.stage_id import TASK_ROLES
 
-SOURCE, TARGET = "source", "target"
+SOURCE, TARGET = map(str, TASK_ROLES)
 NO_SOURCE = ("", "none")
 POSITIVE, NEGATIVE, UNCLEAR, NO_ANSWER = "+", "-", "·", "?"
 ITSELF, NOT_RUN = "–", "not run"

@@ -10,6 +10,7 @@ from mmx.json_object import Json
 from mmx.runs.index import flatten_to_cells
 from mmx.runs.index_cache import CellValue
 from mmx.runs.index_reading import read_run_facts
+from mmx.stage_id import TASK_ROLES
 
 SECONDS = "timing.total_s"
 ALIKE = (
@@ -20,7 +21,7 @@ ALIKE = (
     "control",
     "modalities",
     "precision",
-    *(f"{role}.{key}" for role in ("source", "target") for key in ("per_class", "limit")),
+    *(f"{role}.{key}" for role in TASK_ROLES for key in ("per_class", "limit")),
 )
 """Settings that decide how long a run takes, besides the options of its parts."""
 

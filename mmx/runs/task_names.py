@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from mmx.json_object import Json
+from mmx.stage_id import TASK_ROLES
 from mmx.table_suffixes import strip_compression
 
 NAMED_AFTER_FILES = {
@@ -36,7 +37,7 @@ def find_task_name(node: Mapping[str, Any]) -> str | None:
 def name_as_files(summary: Json, config: Mapping[str, Any]) -> Json:
     """Return a summary with tasks called as their files, where an earlier mmx wrote ``table``."""
     found = dict(summary)
-    for role in ("source", "target"):
+    for role in map(str, TASK_ROLES):
         node, result = config.get(role), found.get(role)
         if isinstance(node, Mapping) and isinstance(result, dict) and (name := node.get("name")):
             names = str(result.get("task")).split("+")  # published+table

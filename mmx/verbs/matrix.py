@@ -42,6 +42,7 @@ from mmx.reports.transfer_matrix_table import format_matrix
 from mmx.runs.conditions import looks_like_condition, parse_condition
 from mmx.runs.directory import RunDirectory
 from mmx.runs.task_names import find_task_name
+from mmx.stage_id import TASK_ROLES, Role
 from mmx.untrusted import unusable_path
 from mmx.verbs.arguments import Parser, list_allowed_packages
 from mmx.verbs.train_line import CommandLine
@@ -68,7 +69,6 @@ COMPLETES = {
         "--debug": None,
     },
 }
-ROLES = ("source", "target")
 EXAMPLE = "mmx matrix source=digits,fsdd target=digits_av seed=1,2,3"
 
 
@@ -137,11 +137,11 @@ def _read(places: Sequence[str], words: Sequence[str], metric: str | None) -> Tr
 
 def _describe_unfinished(directory: RunDirectory) -> Trouble:
     config, names, status = directory.config(), directory.names(), directory.status()
-    source, target = (_find_task(config, names.get(role), role) for role in ROLES)
+    source, target = (_find_task(config, names.get(role), role) for role in TASK_ROLES)
     return Trouble(source, target, str(status.get("status", "?")), _describe_error(status))
 
 
-def _find_task(config: Mapping[str, Any], chosen: str | None, role: str) -> str:
+def _find_task(config: Mapping[str, Any], chosen: str | None, role: Role) -> str:
     """Return the name of a task: its own, else the option that chose it."""
     node = config.get(role)
     own = find_task_name(node) if isinstance(node, Mapping) else None
@@ -199,17 +199,17 @@ def _open_done(rows: Sequence[Mapping[str, Any]]) -> list[FinishedRun]:
 def _require_tasks(words: Sequence[str]) -> None:
     """Raise UsageError where a source and a target are not given, or a source is none."""
     typed = {word.partition("=")[0]: word.partition("=")[2] for word in words}
-    if missing := [role for role in ROLES if role not in typed]:
+    if missing := [role for role in TASK_ROLES if role not in typed]:
         raise UsageError(
             f"mmx matrix needs {' and '.join(f'{role}=…' for role in missing)}, or finished runs",
             tip=f"{EXAMPLE}; or mmx matrix outputs",
         )
-    sources = typed["source"].split(",")
+    sources = typed[Role.SOURCE].split(",")
     if "none" in sources:
         others = [each for each in sources if each != "none"] or ["digits"]
         kept = [word for word in words if not word.startswith("source=")]
         raise UsageError(
-            f"source={typed['source']}: without a source there is no gain; each run trains the "
+            f"source={typed[Role.SOURCE]}: without a source there is no gain; each run trains the "
             "control without a source anyway",
             tip=shlex.join(["mmx", "matrix", f"source={','.join(others)}", *kept]),
         )
@@ -220,14 +220,14 @@ def _order_as_typed(words: Sequence[str]) -> Callable[[Composed], list[int]]:
     typed = {word.partition("=")[0]: word.partition("=")[2].split(",") for word in words}
 
     def find_places(composed: Composed) -> list[int]:
-        chosen = [(typed[role], composed.choices.get(role)) for role in ROLES]
+        chosen = [(typed[role], composed.choices.get(role)) for role in TASK_ROLES]
         return [each.index(name) if name in each else len(each) for each, name in chosen]
 
     return find_places
 
 
 def _find_pair(composed: Composed) -> tuple[str, str]:
-    names = [_find_task(composed.config, composed.choices.get(role), role) for role in ROLES]
+    names = [_find_task(composed.config, composed.choices.get(role), role) for role in TASK_ROLES]
     return names[0], names[1]
 
 

@@ -44,6 +44,7 @@ from mmx.reports.ranking import RankedCandidate, Ranking
 from mmx.reports.view import open_view
 from mmx.runs.directory import RunDirectory
 from mmx.runs.variation import join_overrides, label_variants
+from mmx.stage_id import Role
 from mmx.stages.selection.prepare import make_context
 from mmx.stages.selection.rank import rank
 from mmx.terminal import Console
@@ -222,7 +223,7 @@ def _candidates(
     console, found = Console(stderr=True), []
     called = label_variants([make_variant(job) for job in jobs])
     if len(jobs) == 1:  # nothing varies
-        called = [{"source": jobs[0].composed.choices["source"]}]
+        called = [{"source": jobs[0].composed.choices[Role.SOURCE]}]
     with stop_on_signals() as stop:
         for job, label in zip(jobs, called, strict=True):
             text = join_overrides(job.composed.overrides)

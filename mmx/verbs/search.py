@@ -46,6 +46,7 @@ from mmx.runs.sweep import Sweep
 from mmx.runs.sweep_process import allow_again, announce_process
 from mmx.search.space import EXAMPLES, Dimension, read_choices, read_range
 from mmx.search.study import Study, StudySettings, TrialRow, find_best
+from mmx.stage_id import TASK_ROLES
 from mmx.terminal import Console
 from mmx.untrusted import parse_json, read_text
 from mmx.verbs.arguments import list_allowed_packages
@@ -143,7 +144,7 @@ def split_space(
     """
     dimensions: list[Dimension] = []
     fixed: list[str] = []
-    groups = set(list_groups(config_dirs)) | {"source", "target"}
+    groups = set(list_groups(config_dirs)) | {*TASK_ROLES}
     with compose.composer(config_dirs):
         for text in overrides:
             if (found := read_range(text)) is not None:

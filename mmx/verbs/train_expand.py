@@ -21,6 +21,7 @@ from mmx.config.sweep_values import refuse_sweep
 from mmx.errors import ConfigError, Problem
 from mmx.experiment.settings import LINE_KEYS, Settings
 from mmx.quoting import format_value
+from mmx.stage_id import Role
 from mmx.verbs.train_folds import FOLDS, REPEATS, FoldSweep
 from mmx.verbs.train_line import CommandLine
 
@@ -164,7 +165,7 @@ def _fewer_rows(given: str, composed: Composed, typed: Collection[str]) -> list[
     """Refuse a curve over the rows of a target that something else has made fewer already."""
     target = composed.config.get("target")
     found = target if isinstance(target, dict) else {}
-    task = composed.choices.get("target")
+    task = composed.choices.get(Role.TARGET)
     problems = []
     for key in ("fraction", "per_class", "limit"):
         if found.get(key) is not None:

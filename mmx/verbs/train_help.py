@@ -14,6 +14,7 @@ from mmx.config.locate import (
 )
 from mmx.config.part_packages import find_package_of
 from mmx.printable import one_line
+from mmx.stage_id import Role
 
 HEAD = """\
 mmx train [flags] [group=option ...] [key=value ...]
@@ -39,7 +40,7 @@ def page(words: Sequence[str]) -> str:
     lines = [HEAD]
     for group in list_groups(extra):
         found = find_options(group, extra)
-        if group == "target":
+        if group == Role.TARGET:
             lines.append("target=   the same tasks as source\n")
             continue
         if not found:

@@ -23,7 +23,7 @@ from mmx.experiment.identify import digest_packages
 from mmx.json_object import Json
 from mmx.modalities import spec_to_json
 from mmx.model import MultimodalModel
-from mmx.stage_id import Role, StageId
+from mmx.stage_id import TASK_ROLES, Role, StageId
 from mmx.stages.core.context import Context, Opened
 from mmx.stages.core.shared_encoders import find_shared_values
 from mmx.trackers import TOLD
@@ -274,7 +274,7 @@ def _make_config(context: Context, role: Role, opened: Opened, ignored: Reasons)
         "encoder": {
             name: _remove_places(experiment.config["encoder"][name]) for name in opened.specs
         },
-        **{task: _remove_places(experiment.config[task] or {}) for task in ("source", "target")},
+        **{str(each): _remove_places(experiment.config[each] or {}) for each in TASK_ROLES},
     }
     return {key: value for key, value in config.items() if key not in ignored}
 

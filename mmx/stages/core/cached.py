@@ -19,7 +19,7 @@ from mmx.json_object import Json
 from mmx.modalities import Features
 from mmx.model import MultimodalModel
 from mmx.processes import current_group
-from mmx.stage_id import StageId
+from mmx.stage_id import Role, StageId
 from mmx.stages.core import cached_checks, event_log
 from mmx.stages.core.cache_keys import (
     Inputs,
@@ -181,7 +181,7 @@ def cache_stage(
 def cache_features(context: Context, opened: Opened, model: MultimodalModel, name: str) -> Data:
     """Return the data with a frozen encoder's features, from the cache if they are there."""
     computed: list[Data] = []
-    if note := opened.data.views[name].modality.note_unaugmented("target"):
+    if note := opened.data.views[name].modality.note_unaugmented(Role.TARGET):
         context.listen(Event(EventKind.NOTE, StageId.TARGET, text=note))
 
     def make() -> Content:

@@ -16,7 +16,7 @@ from mmx.experiment.opened_tasks import open_data
 from mmx.modalities import Batch, Column, Features, Modality, Spec
 from mmx.model import MultimodalModel
 from mmx.runs.manifest import RecordedOrigin
-from mmx.stage_id import Role, StageId
+from mmx.stage_id import TASK_ROLES, Role, StageId
 from mmx.stages.core.context import Context, Opened, Specs
 from mmx.stages.core.data_checks import check_labels, check_metric, check_modalities
 from mmx.tasks import Task, TaskData
@@ -148,7 +148,7 @@ def _find_largest_row(data: Data, name: str, lengths: Rows | None) -> Rows:
 
 def list_source_specs(experiment: Experiment, source_specs: Specs) -> Specs:
     """Return the specs of a source by the target's inputs that start from each of its inputs."""
-    source, target = (experiment.modalities.get(role, {}) for role in (Role.SOURCE, Role.TARGET))
+    source, target = (experiment.modalities.get(role, {}) for role in TASK_ROLES)
     return name_as_target(source_specs, source, target, experiment.transfer.modality_map)
 
 
