@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmx.encoders.published import Published
+from mmx.encoders.wrong_paths import explain_file, name_other_formats
 from mmx.errors import DataError
 from mmx.extras import import_extra
 from mmx.hub_cache import COMMIT, REPOSITORY, check_fetched, read_licence
@@ -31,7 +32,7 @@ OTHER = (
 )
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "open_clip_pytorch_model.bin")
 MODEL_FOLDER = "model=<folder>"
-"""What to type for a local folder; where the modality is known, its option is put in full."""
+"""What to type for a local folder; where the input is known, its option is put in full."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Folder:
             revision=self.revision,
             licence=read_licence(card),
             card=card if card.is_file() else None,
-            absent=f"put its weights into {self.path}",
+            absent=f"put its weights into {self.path}{name_other_formats(self.path)}",
         )
 
     def is_whole(self) -> bool:
@@ -95,6 +96,8 @@ def find_model_folder(model: str, *, revision: str | None = None, download: bool
     if path.is_dir():
         commit = path.name if COMMIT.fullmatch(path.name) else None
         return Folder(path, _name_of(path, commit), commit)
+    if path.is_file():
+        raise explain_file(model, path)
     if not REPOSITORY.fullmatch(model):
         raise DataError(
             f"model={model}: there is no such folder",

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from mmx.encoders.exported_tensors import read_exported
+from mmx.encoders.wrong_paths import explain_weights
 from mmx.errors import DataError
 
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".pt2", ".bin")
@@ -128,7 +129,7 @@ def _read(path: Path, published: Published) -> dict[str, Tensor]:
         return {name: tensor for name, tensor in found.items() if isinstance(tensor, Tensor)}
     except Exception as error:  # each reader raises types of its own
         raise DataError(
-            f"{path}: cannot be read as weights: {error}",
+            f"{path}: cannot be read as weights: {explain_weights(path, error)}",
             tip=f"accepted: tensors alone, as {', '.join(WEIGHT_SUFFIXES)}",
         ) from error
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mmx.encoders.hub import Folder
 from mmx.encoders.published import Published
+from mmx.encoders.wrong_paths import explain_folder, explain_weights
 from mmx.errors import DataError
 from mmx.extras import import_extra, keep_quiet
 from mmx.json_object import Json
@@ -32,10 +33,12 @@ def read_model_config(folder: Folder) -> Any:
     import_extra("transformers", "transformers")
     path = folder.path / "config.json"
     if not path.is_file():
-        raise DataError(
-            f"{folder.path} holds no config.json", tip="the folder that save_pretrained writes"
-        )
-    return copy.deepcopy(_read_config(path, path.read_bytes()))  # callers set fields of theirs
+        reason = f"{folder.path} holds no config.json"
+        raise explain_folder(folder.path, reason, "the folder that save_pretrained writes")
+    config = _read_config(path, path.read_bytes())
+    if config.model_type == "timm_wrapper":  # a folder of timm, which the library would wrap
+        raise explain_folder(folder.path, f"{path} names no architecture", "encoder/image=timm")
+    return copy.deepcopy(config)  # callers set fields of theirs
 
 
 @lru_cache(maxsize=16)
@@ -47,10 +50,12 @@ def _read_config(path: Path, content: bytes) -> Any:
             path.parent, local_files_only=True, trust_remote_code=False
         )
     except Exception as error:  # of the library, for each architecture
-        raise DataError(
-            f"{path}: no architecture that transformers knows: {str(error).splitlines()[0]}",
-            tip="models that bring code of their own are not run",
-        ) from error
+        own_code = b"auto_map" in content
+        reason = f"{path}: no architecture that transformers knows: {str(error).splitlines()[0]}"
+        if own_code:
+            reason = f"{path}: a model that brings code of its own, which is not run"
+        tip = "the folder that save_pretrained writes, of an architecture of transformers itself"
+        raise explain_folder(path.parent, reason, tip) from error
 
 
 @dataclass(frozen=True)
@@ -173,7 +178,7 @@ def read_model(
                 output_loading_info=True,
             )
     except Exception as error:  # of the library and its readers
-        raise DataError(f"{folder}: cannot be read: {str(error).splitlines()[0]}") from error
+        raise DataError(f"{folder}: cannot be read: {explain_weights(folder, error)}") from error
     start = f"{part}." if part else ""
     absent = {n.removeprefix(start) for n in said["missing_keys"] if n.startswith(start)}
     lacking = sorted(name for name in absent & {*names} if not name.startswith(HEADS))

@@ -14,7 +14,6 @@ from mmx.calibration import Calibration
 from mmx.callbacks import Callback
 from mmx.config.locate import find_default_option
 from mmx.encoders import Encoder
-from mmx.encoders.hub import MODEL_FOLDER
 from mmx.encoders.published import PublishedWeights
 from mmx.errors import DataError, Problem, closest
 from mmx.experiment.inputs import MOST_INPUTS, name_modality
@@ -38,6 +37,8 @@ from mmx.transfer import Transfer
 from mmx.transfer.regularizers import Regularizer
 from mmx.variants import variant
 
+OWN_OPTION = re.compile(r"(?<![\w.])(model|adapter)=")
+"""Options of an encoder in what it says to type."""
 FITTING_OBJECTIVE = {
     "classes": "cross_entropy",
     "multilabel": "binary_cross_entropy",
@@ -335,7 +336,7 @@ def describe_encoder_error(path: str, error: DataError | ValueError) -> Problem:
     """Return the problem of an encoder that cannot be made, from the config path of its node."""
     if isinstance(error, DataError):
         # An encoder does not know for which input it is chosen.
-        tip = error.tip and error.tip.replace(MODEL_FOLDER, f"{path}.{MODEL_FOLDER}")
+        tip = error.tip and OWN_OPTION.sub(rf"{path}.\1=", error.tip)
         return Problem(path, error.message, type_this=tip)
     return Problem(path, str(error))
 

@@ -137,14 +137,34 @@ def _read_tokenizer(folder: Path, max_tokens: int, digest: str) -> SubWordSpec:
             siglip = type(slow).__name__ == "SiglipTokenizer"
             fast = _convert_siglip(slow) if siglip else slow.backend_tokenizer
             text, pad = fast.to_str(), slow.pad_token_id or 0
+            _check_vocabulary(folder, slow)
         found = _tokenizer(text, max_tokens)
     except Exception as error:  # each reader raises types of its own
         raise DataError(
-            f"{folder}: holds no tokenizer that can be read: {error}",
+            f"{folder}: holds no tokenizer that can be read: {_shorten(error)}",
             tip="a folder with tokenizer.json, as the library tokenizers writes it; one with a "
             "vocabulary of sentencepiece alone needs pip install sentencepiece protobuf",
         ) from error
     return SubWordSpec(text, max_tokens, found.get_vocab_size(with_added_tokens=True), pad)
+
+
+def _check_vocabulary(folder: Path, slow: Any) -> None:
+    """Check that a tokenizer was read from a file: without one the library knows no word.
+
+    Raises:
+        ValueError: There is none of its files.
+    """
+    names = [*slow.vocab_files_names.values()]
+    if names and not any((folder / name).is_file() for name in names):
+        raise ValueError(f"there is none of {', '.join(names)}")
+
+
+def _shorten(error: Exception) -> str:
+    """Return an error in a line."""
+    said = str(error).strip()
+    if said.startswith("Couldn't instantiate the backend tokenizer"):
+        return "the library finds no vocabulary in it"
+    return said.splitlines()[0] if said else type(error).__name__
 
 
 def _convert_siglip(slow: Any) -> Any:

@@ -18,6 +18,7 @@ from mmx.encoders.hub_encoder import HubEncoder
 from mmx.encoders.padding import step_mask
 from mmx.encoders.published import Published
 from mmx.encoders.transformers_model import make_net, read_model_config, read_net
+from mmx.encoders.wrong_paths import explain_folder
 from mmx.errors import DataError
 from mmx.extras import import_extra
 from mmx.modalities import Features, Modality
@@ -295,9 +296,10 @@ def read_extractor(folder: Folder) -> Any:
     try:
         return library.AutoFeatureExtractor.from_pretrained(folder.path, local_files_only=True)
     except Exception as error:  # of the library
-        raise DataError(
+        raise explain_folder(
+            folder.path,
             f"{folder.path}: no preprocessing of sounds can be read: {str(error).splitlines()[0]}",
-            tip="the folder must hold preprocessor_config.json",
+            "the folder must hold preprocessor_config.json",
         ) from error
 
 

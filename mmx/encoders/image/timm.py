@@ -326,6 +326,11 @@ def _look_up(model: str) -> Json:
     def ask() -> Json:
         library = import_extra("timm", "timm")
         if not library.is_model(model):
+            if Path(model).is_file():
+                raise DataError(
+                    f"model={model}: is a file; timm is told the architecture and the weights",
+                    tip=f"encoder.image.model=<architecture> encoder.image.weights={model}",
+                )
             near = closest(model, library.list_models())
             raise DataError(
                 f"model={model}: is no folder, no owner/name and no architecture of timm",

@@ -27,7 +27,7 @@ from mmx.encoders.transformers_pair import (
     read_pair_scale,
     read_pair_tower,
 )
-from mmx.errors import DataError
+from mmx.encoders.wrong_paths import explain_folder
 from mmx.modalities import Features
 from mmx.modalities.image import ImageSpec
 
@@ -160,9 +160,11 @@ def read_preprocessor(folder: Folder) -> Preprocessing:
             std=data.get("image_std") or [1.0] * 3,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{path}: does not say how images are read: {error!r}",
-            tip="the folder must hold preprocessor_config.json with size, image_mean and image_std",
+        why = "there is none" if isinstance(error, FileNotFoundError) else repr(error)
+        raise explain_folder(
+            folder.path,
+            f"{path}: does not say how images are read: {why}",
+            "the folder must hold preprocessor_config.json with size, image_mean and image_std",
         ) from error
 
 
