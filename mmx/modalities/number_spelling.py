@@ -45,6 +45,7 @@ _DATES = {
     ),
 }
 """Order of day, month and year to the form; with points, the day is first everywhere."""
+_COMPACT = re.compile(r"((?:19|20)[0-9]{2})([0-9]{2})([0-9]{2})")
 _EPOCH = datetime.datetime(1970, 1, 1)
 
 
@@ -172,6 +173,18 @@ def find_doubtful_date(cells: Collection[str]) -> str | None:
     """Return a date that has two readings, if all cells are dates and none decides."""
     doubtful = _find_order(cells) == "dmy" and _could_be_mdy(cells)
     return next(iter(sorted(cells))) if doubtful else None
+
+
+def find_compact_date(cells: Collection[str]) -> str | None:
+    """Return a date written as eight digits, such as 20240331, if all of several cells are."""
+    if len(cells) < 2 or not all(_is_compact_date(cell.strip()) for cell in cells):
+        return None
+    return min(cells)
+
+
+def _is_compact_date(text: str) -> bool:
+    found = _COMPACT.fullmatch(text)
+    return found is not None and _parse_date("-".join(found.groups()), "ymd") is not None
 
 
 def could_be_thousands(cells: Collection[str]) -> str | None:

@@ -23,6 +23,7 @@ from mmx.modalities.tabular_kinds import (
     Kinds,
     KnownCells,
     group_alike,
+    note_compact_dates,
     parse_number,
     refuse_doubtful_points,
 )
@@ -294,6 +295,9 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
                     f"tabular: column '{name}' holds {spelling.describe(example)}; "
                     f"{type_override('target.tabular.categorical', [name])} reads words"
                 )
+        for name in spec.numeric:
+            if spec.find_spelling(name) is None:
+                yield from note_compact_dates(column.pick(name, rows))
         for name in column.columns:
             if name not in (*spec.numeric, *spec.categorical):
                 yield (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
@@ -18,6 +18,7 @@ from mmx.modalities.number_spelling import (
     MixedUnitsError,
     Spelling,
     could_be_thousands,
+    find_compact_date,
     find_spelling,
 )
 from mmx.quoting import type_override
@@ -230,6 +231,15 @@ def refuse_doubtful_points(
 
 def _type_decimal(mark: str) -> str:
     return type_override("target.csv.decimal", mark)
+
+
+def note_compact_dates(given: KnownCells) -> Iterator[str]:
+    """Yield a note where all numbers of a column may be dates without marks."""
+    if (date := find_compact_date({str(cell) for cell in given.cells})) is not None:
+        yield (
+            f"tabular: column '{given.name}' is read as numbers, though all of them may be dates, "
+            f"such as {date}; written as {date[:4]}-{date[4:6]}-{date[6:]}, they are read in days"
+        )
 
 
 def group_alike(names: Iterable[str]) -> list[list[str]]:

@@ -11,11 +11,15 @@ import numpy.typing as npt
 
 from mmx.errors import DataError
 from mmx.modalities.files import name_row as number_row
+from mmx.modalities.tabular_kinds import parse_number
 from mmx.tasks.cells import ColumnCells
 from mmx.tasks.labels import NameRow
 
 CellArray = npt.NDArray[np.float64]
 SHOWN = 40  # characters of a cell in a message
+_NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+BARE_LIST = re.compile(rf"\s*{_NUMBER}(?:(?:\s*[,;|]\s*|\s+){_NUMBER})+\s*")
+"""Several numbers, separated in some way."""
 WORDS = {"nan": "NaN", "none": "null", "null": "null", "inf": "Infinity", "-inf": "-Infinity"}
 """How other programs than JSON's write what is no number."""
 
@@ -56,6 +60,38 @@ def find_arrays(
                 f"but a list of numbers in {name_row(first)}"
             )
     return arrays
+
+
+def are_numbers(cells: ColumnCells, missing: frozenset[str]) -> bool:
+    """Return whether each cell that is not missing is one number."""
+    return all(_is_missing(cell, missing) or parse_number(cell) is not None for cell in cells)
+
+
+def refuse_bare_lists(
+    name: str, cells: ColumnCells, missing: frozenset[str], name_row: NameRow = number_row
+) -> None:
+    """Refuse cells with several numbers that are not written as a list.
+
+    Args:
+        name: Name of the column.
+        cells: Its cells.
+        missing: Texts that count as missing.
+        name_row: Returns what a row is called in messages.
+
+    Raises:
+        DataError: The first cell that is not missing is one.
+    """
+    row = next((row for row, cell in enumerate(cells) if not _is_missing(cell, missing)), None)
+    if row is None or not isinstance(cells[row], str) or not BARE_LIST.fullmatch(cells[row]):
+        return
+    items = [each for each in re.split(r"[\s,;|]+", cells[row].strip()) if each]
+    shown = items if len(items) < 4 else [*items[:3], "…"]
+    raise DataError(
+        f"{name_row(row)}: column '{name}' holds {_show(cells[row])}, several numbers without the "
+        "brackets of a list",
+        tip=f"write [{', '.join(shown)}], in quotes in a CSV; or give each number a column of its "
+        "own and name them all in columns.vector",
+    )
 
 
 def join_numbers(

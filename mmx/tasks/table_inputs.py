@@ -16,7 +16,7 @@ from mmx.modalities.base import Cells
 from mmx.modalities.files import FileOrBytes
 from mmx.modalities.members import Archive, Member, find_archive
 from mmx.tasks.addresses import is_address, make_address_error, strip_file_scheme
-from mmx.tasks.array_cells import find_arrays, join_numbers
+from mmx.tasks.array_cells import are_numbers, find_arrays, join_numbers, refuse_bare_lists
 from mmx.tasks.cells import ColumnCells, as_file
 from mmx.tasks.open_table import OpenTable
 from mmx.tasks.spelling import unify_spelling
@@ -110,7 +110,11 @@ def _read_numbers(given: NamedCells) -> tuple[Any, LostFiles]:
             name, given.cells[name], given.missing, axes=1, name_row=given.table.row_names
         )
         if files is None:
-            return _read_files(given)
+            found, lost = _read_other(given)
+            if not lost or any(each is not None for each in found):
+                return found, lost
+            if not are_numbers(given.cells[name], given.missing):
+                return found, lost
     columns = [(name, given.cells[name]) for name in given.names]
     return join_numbers(columns, given.missing, given.table.row_names), {}
 
@@ -121,7 +125,20 @@ def _read_arrays(given: NamedCells) -> tuple[list[Any], LostFiles]:
     arrays = find_arrays(
         name, given.cells[name], given.missing, axes=2, name_row=given.table.row_names
     )
-    return _read_files(given) if arrays is None else (arrays, {})
+    return _read_other(given) if arrays is None else (arrays, {})
+
+
+def _read_other(given: NamedCells) -> tuple[list[FileOrBytes | None], LostFiles]:
+    """Return the files of a column without lists.
+
+    Raises:
+        DataError: None of them exists, and the cells are lists without brackets.
+    """
+    files, lost = _read_files(given)
+    if lost and all(each is None for each in files):
+        name = given.names[0]
+        refuse_bare_lists(name, given.cells[name], given.missing, given.table.row_names)
+    return files, lost
 
 
 READERS: dict[Cells, Callable[[NamedCells], tuple[Any, LostFiles]]] = {

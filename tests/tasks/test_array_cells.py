@@ -129,3 +129,40 @@ def test_what_one_column_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
         table(words, {"vector": ["b", "a"]}).load()
     check_error(error.value, "row 1", "'a'", "'x'", "no number")
+
+
+@pytest.mark.parametrize("modality", ["vector", "sequence"])
+@pytest.mark.parametrize(
+    ("cell", "brackets"),
+    [
+        ("1.0 2.0", "[1.0, 2.0]"),
+        ("-.5;1e-3", "[-.5, 1e-3]"),
+        ("1, 2,3, 4", "[1, 2, 3, …]"),
+        ("1|2 | 3", "[1, 2, 3]"),
+    ],
+)
+def test_lists_without_brackets_are_refused(
+    modality: str, cell: str, brackets: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path, "jsonl", {"kind": LABELS, "cell": [cell] * 20})
+    with pytest.raises(DataError) as error:
+        table(path, {modality: "cell"}).load()
+    held = f"row 1: column 'cell' holds {cell!r}, several numbers without the brackets of a list"
+    assert error.value.message == held
+    assert error.value.tip is not None
+    assert error.value.tip.startswith(f"write {brackets}, in quotes in a CSV; or ")
+
+
+def test_one_column_of_numbers_is_a_vector_of_one(tmp_path: Path) -> None:
+    path = write(tmp_path, "csv", {"kind": LABELS[:3], "x": ["1.5", "", "-2"]})
+    read = table(path, {"vector": "x"}, labelled=False).read().columns["vector"]
+    np.testing.assert_array_equal([read.read(row) for row in (0, 1, 2)], [[1.5], [np.nan], [-2.0]])
+
+
+def test_files_whose_names_are_numbers_are_files(tmp_path: Path) -> None:
+    for name, value in (("1", 5.0), ("2", 7.0)):
+        with (tmp_path / name).open("wb") as file:
+            np.save(file, np.array([value, value]))
+    path = write(tmp_path, "csv", {"kind": LABELS[:2], "x": ["1", "2"]})
+    read = table(path, {"vector": "x"}, labelled=False).read().columns["vector"]
+    np.testing.assert_array_equal([read.read(0), read.read(1)], [[5, 5], [7, 7]])

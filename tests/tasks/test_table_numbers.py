@@ -285,3 +285,29 @@ def test_json_and_csv_of_the_same_values_have_one_fingerprint(tmp_path):
         for each in (path, tmp_path / "a.jsonl")
     }
     assert len(found) == 1
+
+
+@pytest.mark.parametrize(
+    ("cells", "noted"),
+    [
+        (["20240131", "20240201"], True),
+        ([20240131, 20240201, 19991231], True),
+        (["20240131", "20240231"], False),  # February has no day 31
+        (["20240131", "2024020"], False),
+        (["30240131", "30240201"], False),
+        (["20240131", "20240131"], False),  # one value is no column of dates
+        (["2024-01-31", "2024-02-01"], False),  # these are days already
+    ],
+)
+def test_dates_without_marks_stay_numbers_and_are_noted(cells: list, noted: bool) -> None:
+    column, rows = TabularColumn({"day": cells}), range(len(cells))
+    spec = Tabular().fit(column, rows)
+    assert spec.numeric == ("day",)
+    notes = [each for each in Tabular().remarks(column, rows, spec) if "may be dates" in each]
+    first = min(map(str, cells))
+    written = f"{first[:4]}-{first[4:6]}-{first[6:]}"
+    expected = (
+        f"tabular: column 'day' is read as numbers, though all of them may be dates, such as "
+        f"{first}; written as {written}, they are read in days"
+    )
+    assert notes == [expected] * noted
