@@ -99,6 +99,8 @@ class Experiment(Built):
     """All parts of a run, built and checked; no data has been opened.
 
     It is a complete :class:`Built`: no attribute is missing, and each modality has its reader.
+    They are two types, since checks read what could be built of a wrong config, to report all of
+    its problems at once, and what follows them asks of no part whether it is there.
 
     Attributes:
         config: The config in canonical form: only what this run reads.

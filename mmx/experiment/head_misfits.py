@@ -89,6 +89,12 @@ def _check_head_alone(
             f"drops at random in each step, and {given} works on cached features",
             type_this="trainer.modality_dropout=0",
         )
+    if not head.fitted and built.optimizer is not None and not built.optimizer.elementwise:
+        yield Problem(
+            f"optimizer={variant(type(built.optimizer))}",
+            f"is not elementwise, and {given} trains all heads as one tensor",
+            type_this="optimizer=adamw   (or optimizer=sgd)",
+        )
     yield from _check_objective(built, given, target)
 
 

@@ -13,6 +13,7 @@ from mmx.config import compose
 from mmx.encoders import Encoder
 from mmx.encoders.audio.spectrogram_cnn import SpectrogramCnn
 from mmx.encoders.image.small_cnn import SmallCnn
+from mmx.errors import Problem
 from mmx.experiment import Experiment, assemble
 from mmx.experiment.head_misfits import find_head_misfits
 from mmx.experiment.transferring import find_transfer_misfits
@@ -20,8 +21,10 @@ from mmx.modalities.audio import Audio
 from mmx.modalities.image import Image
 from mmx.modalities.text import Tokens
 from mmx.stage_id import Role
+from mmx.training.optimizer import AdamW
 from mmx.transfer import Source, Start, Transfer
 from mmx.transfer.base import ChosenHead, start_fresh
+from mmx.transfer.feature import Feature
 from mmx.transfer.regularizers.l2_sp import L2Sp
 from mmx.transfer.search_contract import Search, SearchCandidate
 
@@ -82,6 +85,26 @@ def test_a_head_that_a_mode_states_is_held_against_task_and_fusion(plain: Experi
     assert (found.given, found.type_this) == ("transfer.top=vote", "transfer.top=any")
     assert "kind classes" in found.reason
     assert found.reason.endswith("regression")
+
+
+class OfMatrices(AdamW):
+    """An optimiser that updates whole matrices."""
+
+    elementwise = False
+
+
+def test_heads_that_train_as_one_tensor_need_an_elementwise_optimizer(plain: Experiment) -> None:
+    many = replace(plain, transfer=Feature(decays=(0.0, 0.1)))
+    assert list(find_head_misfits(many, None)) == []
+    (found,) = find_head_misfits(replace(many, optimizer=OfMatrices()), None)
+    assert found == Problem(
+        "optimizer=of_matrices",
+        "is not elementwise, and transfer.decays=[0,0.1] trains all heads as one tensor",
+        type_this="optimizer=adamw   (or optimizer=sgd)",
+    )
+    for one in (Feature(), Feature(head="knn")):
+        apart = replace(plain, transfer=one, optimizer=OfMatrices())
+        assert list(find_head_misfits(apart, None)) == []
 
 
 @pytest.mark.parametrize(
