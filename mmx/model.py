@@ -304,6 +304,8 @@ def set_training_mode(
             parameters may train.
     """
     model.train()
+    if not (frozen or frozen_statistics):  # looking at each module would take as long as a step
+        return
     resting: str | None = None
     for prefix, module in model.named_modules():  # a module comes before those within it
         if resting is not None and prefix.startswith(resting):

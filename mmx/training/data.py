@@ -12,6 +12,7 @@ import copy
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,11 @@ class ModalityReader:
     column: Column
     modality: Modality[Any, Any]
     spec: Spec
+
+    @cached_property
+    def is_complete(self) -> bool:
+        """Whether every row of the task has the modality."""
+        return bool(self.column.present.all())
 
     def encode(self, rows: Rows) -> Stored:
         """Return decoded rows, on the CPU."""
@@ -221,9 +227,7 @@ class Data:
             values, lengths = stored.values, stored.lengths
             if name in self._fronts:
                 values, lengths = self._fronts[name], None if lengths is None else lengths[index]
-            elif (
-                lengths is not None
-            ):  # cut padding, as _trim does where rows are decoded on the fly
+            elif lengths is not None:  # cut padding, as _trim does where rows are streamed
                 longest = int(self._lengths[name][place].max(initial=1))
                 # Before the rows are copied: one long row would make copies of all others long.
                 values, lengths = values[:, : max(1, longest)], lengths[index]
@@ -244,16 +248,26 @@ class Data:
                 inputs[name] = view.modality.prepare(values, view.spec)
             if values.lengths is not None:
                 lengths[name] = values.lengths
-        here = {name: view.column.present[rows] for name, view in self.views.items()}
+        # A step of a small model takes as long as a few operations: complete columns need none.
+        gaps = {
+            name: view.column.present[rows]
+            for name, view in self.views.items()
+            if not view.is_complete
+        }
         index = torch.from_numpy(rows).to(self.device)
         features = {name: self._feature_rows(name, rows) for name in self._features}
         return Batch(
             inputs=inputs,
             lengths=lengths,
-            present={name: torch.from_numpy(mask).to(self.device) for name, mask in here.items()},
+            present={
+                name: torch.from_numpy(gaps[name]).to(self.device)
+                if name in gaps
+                else torch.ones(len(rows), dtype=torch.bool, device=self.device)
+                for name in self.views
+            },
             target=self.target[index],
             features=features,
-            complete=frozenset(name for name, mask in here.items() if mask.all()),
+            complete=frozenset(n for n in self.views if n not in gaps or gaps[n].all()),
         )
 
     def _feature_rows(self, name: str, rows: Rows) -> Features:

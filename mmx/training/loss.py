@@ -97,7 +97,7 @@ class BatchLoss:
             if self.balance is None:
                 output = self.model.output(features, present)
                 loss = self._compute_loss(output, batch.target, step)
-                return loss + self._penalise_batch(batch, features, output, step), batch
+                return self._penalise_batch(loss, batch, features, output, step), batch
             mixed = self.balance.mix(features, present, batch.target, self.counts)
             if cut is not None:
                 mixed = replace(mixed, other=cut.other, share=cut.share)
@@ -106,7 +106,7 @@ class BatchLoss:
             if mixed.other is not None:  # mixup: λ L(ŷ, y_i) + (1 - λ) L(ŷ, y_j)
                 other = self._compute_loss(output, mixed.other, step)
                 loss = mixed.share * loss + (1 - mixed.share) * other
-            loss = loss + self._penalise_batch(batch, features, output, step)
+            loss = self._penalise_batch(loss, batch, features, output, step)
         return loss, batch
 
     def _mix_inputs(self, batch: Batch) -> tuple[Batch, MixedInputs | None]:
@@ -126,18 +126,19 @@ class BatchLoss:
 
     def _penalise_batch(
         self,
+        loss: Tensor,
         batch: Batch,
         features: dict[str, Features],
         output: ModelOutput,
         whole: StepRows | None,
-    ) -> Tensor | float:
-        """Return the penalty of a batch; 0 if there is none, or if it depends only on weights."""
+    ) -> Tensor:
+        """Return the loss and the penalty of a batch, if there is one that depends on batches."""
         if self.penalty is None or self.penalty.of_weights:
-            return 0.0
+            return loss
         step = Step(self.model, batch, features, output.outputs, output.fused)
         value: Tensor = self.penalty(step) if whole is None else self.penalty.part(step, whole)
         self.penalties.append(value.detach())
-        return value
+        return loss + value
 
     def penalise_weights(self) -> Tensor | None:
         """Return a penalty that depends only on weights; None if it depends on batches."""
