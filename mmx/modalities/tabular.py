@@ -23,7 +23,7 @@ from mmx.modalities.tabular_kinds import (
     Kinds,
     KnownCells,
     group_alike,
-    note_compact_dates,
+    note_doubtful_numbers,
     parse_number,
     refuse_doubtful_points,
 )
@@ -297,7 +297,7 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
                 )
         for name in spec.numeric:
             if spec.find_spelling(name) is None:
-                yield from note_compact_dates(column.pick(name, rows))
+                yield from note_doubtful_numbers(column.pick(name, rows))
         for name in column.columns:
             if name not in (*spec.numeric, *spec.categorical):
                 yield (

@@ -28,6 +28,8 @@ Cell = float | str | None
 COMMA = re.compile(
     r"[+-]?([0-9]+|[0-9]{1,3}([. ][0-9]{3})+),[0-9]+|[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?"
 )
+CODE = re.compile(r"0[0-9]+")
+"""Whole numbers with a zero in front."""
 FEWEST_IDENTIFIERS = 50
 """Number of training cells below which a column is not taken for one of identifiers."""
 LARGEST_NUMBER = 1e150
@@ -233,8 +235,14 @@ def _type_decimal(mark: str) -> str:
     return type_override("target.csv.decimal", mark)
 
 
-def note_compact_dates(given: KnownCells) -> Iterator[str]:
-    """Yield a note where all numbers of a column may be dates without marks."""
+def note_doubtful_numbers(given: KnownCells) -> Iterator[str]:
+    """Yield notes where plain numbers may be dates without marks, or codes such as 007."""
+    code = next((str(cell) for cell in given.cells if CODE.fullmatch(str(cell).strip())), None)
+    if code is not None:
+        yield (
+            f"tabular: column '{given.name}' is read as numbers, though {code} may be a code, "
+            f"whose zeros count; {given.words}"
+        )
     if (date := find_compact_date({str(cell) for cell in given.cells})) is not None:
         yield (
             f"tabular: column '{given.name}' is read as numbers, though all of them may be dates, "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from mmx.errors import DataError
 from mmx.modalities.number_spelling import (
@@ -12,6 +12,7 @@ from mmx.modalities.number_spelling import (
     find_spelling,
 )
 from mmx.modalities.tabular_kinds import parse_number
+from mmx.quoting import type_override
 from mmx.tasks.advice import type_task_option
 from mmx.tasks.labels import NameRow
 from mmx.tasks.spelling import unify_spelling
@@ -19,6 +20,8 @@ from mmx.tasks.spelling import unify_spelling
 Texts = list[str | None]
 MOST_NUMBERS = 20
 """Number of different fractions from which labels are numbers, and no classes."""
+JOINED_BY = ("|", ";", ",")
+"""What several labels in a text are most often joined by."""
 ADVICE = "target.kind=regression objective=mean_squared_error"
 
 
@@ -39,7 +42,33 @@ def tidy_names(column: str, texts: Texts) -> tuple[Texts, tuple[str, ...]]:
         for names in spellings.values()
         if len(names) > 1
     ]
+    notes += note_lists(column, unified)
     return unified, tuple(notes)
+
+
+def note_lists(column: str, texts: Texts) -> Iterator[str]:
+    """Yield a note where labels seem to be several each, though each text is one class.
+
+    They are lists, or some of them join names of other classes.
+    """
+    names = {text for text in texts if text is not None}
+    lists = sorted(name for name in names if name.startswith("[") and name.endswith("]"))
+    if lists and len(lists) == len(names):
+        yield _note_several(column, max(lists, key=len), "target.kind=multilabel")
+        return
+    for mark in JOINED_BY:
+        joined = sorted(name for name in names if mark in name.strip(mark))
+        if any({part.strip() for part in name.split(mark)} <= names for name in joined):
+            type_this = type_override("target.label_separator", mark)
+            yield _note_several(column, joined[0], f"target.kind=multilabel {type_this}")
+            return
+
+
+def _note_several(column: str, name: str, type_this: str) -> str:
+    return (
+        f"{name!r} in '{column}' is one class, though it looks like several labels; {type_this} "
+        "reads them one by one"
+    )
 
 
 def refuse_numbers(column: str, texts: Texts) -> None:
@@ -47,15 +76,16 @@ def refuse_numbers(column: str, texts: Texts) -> None:
 
     Raises:
         DataError: There are more than :data:`MOST_NUMBERS` different ones, and some have a
-            fraction.
+            fraction or no two rows have the same.
     """
     names = {text for text in texts if text is not None}
     numbers = [parse_number(name) for name in names]
     if len(names) <= MOST_NUMBERS or None in numbers:
         return
-    if all(number is not None and number.is_integer() for number in numbers):
+    fractions = [name for name in sorted(names) if not float(name).is_integer()]
+    if not fractions and len(names) < sum(text is not None for text in texts):
         return
-    example = next(name for name in sorted(names) if not float(name).is_integer())
+    example = fractions[0] if fractions else min(names, key=float)
     raise DataError(
         f"label '{column}' holds {len(names)} different numbers, such as {example}; each would be "
         "a class of its own",

@@ -388,6 +388,8 @@ class Table(CutTask):
         advice = label_texts.advise_missing(
             self.missing, [c for name in names for c in cells[name]]
         )
+        if self.kind == "multilabel" and isinstance(self.label, str):
+            advice = f"; write [] for a row without labels{advice}"
         if self.unlabelled == "refuse":
             row = int(has.argmin())
             name = next(name for name in names if texts[name][row] is None)

@@ -311,3 +311,14 @@ def test_dates_without_marks_stay_numbers_and_are_noted(cells: list, noted: bool
         f"{first}; written as {written}, they are read in days"
     )
     assert notes == [expected] * noted
+
+
+def test_codes_with_zeros_in_front_are_noted() -> None:
+    column = TabularColumn({"zip": ["90210", "01234", "00501"], "n": ["0", "0.5", "10"]})
+    rows = [0, 1, 2]
+    spec = Tabular().fit(column, rows)
+    assert spec.numeric == ("zip", "n")
+    assert Tabular().remarks(column, rows, spec) == (
+        "tabular: column 'zip' is read as numbers, though 01234 may be a code, whose zeros count; "
+        "target.tabular.categorical=[zip] reads words",
+    )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from refusals import check_error, check_notes
 
 from mmx.errors import DataError
+from mmx.tasks.label_texts import note_lists, refuse_numbers, tidy_names
 from mmx.tasks.labels import measure_moments, note_rounding, parse_numbers
 from mmx.tasks.table import Table
 
@@ -125,3 +128,48 @@ def test_numbers_that_cannot_be_squared_are_refused(values, more, says):
     with pytest.raises(DataError) as error:
         moments_of(*values, more=more)
     check_error(error.value, "t", *says)
+
+
+def test_a_number_of_its_own_in_each_row_is_no_class() -> None:
+    with pytest.raises(DataError) as error:
+        refuse_numbers("y", [str(100 * row) for row in range(21)])
+    said = "label 'y' holds 21 different numbers, such as 0; each would be a class of its own"
+    assert error.value.message == said
+    assert error.value.tip is not None
+    assert error.value.tip.startswith("target.kind=regression objective=mean_squared_error")
+    refuse_numbers("y", [str(row) for row in range(20)])  # few enough to be grades
+    refuse_numbers("y", [*(str(row) for row in range(21)), "0"])  # one class has two rows
+
+
+@pytest.mark.parametrize(
+    ("texts", "example", "types"),
+    [
+        (['["a"]', '["a", "b"]', "[]", None], '["a", "b"]', "target.kind=multilabel"),
+        (["a", "a|b", "b"], "a|b", "target.kind=multilabel 'target.label_separator=\"|\"'"),
+        (["x", "x; y", "y", "z"], "x; y", "target.kind=multilabel 'target.label_separator=\";\"'"),
+        (["a", "a|b"], None, None),  # b is no label of its own
+        (["a", "[b]"], None, None),
+        (["a|", "a"], None, None),
+        (["New York", "York"], None, None),
+    ],
+)
+def test_labels_that_seem_to_be_several_are_noted(
+    texts: list[str | None], example: str | None, types: str | None
+) -> None:
+    expected = (
+        f"{example!r} in 'y' is one class, though it looks like several labels; {types} reads "
+        "them one by one"
+    )
+    assert list(note_lists("y", texts)) == ([] if example is None else [expected])
+    names, notes = tidy_names("y", texts)
+    assert names == texts
+    assert [note for note in notes if "several labels" in note] == list(note_lists("y", texts))
+
+
+def test_an_empty_cell_among_several_labels_says_how_none_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("t,y\n" + "one,a|b\ntwo,\n" * 10)
+    with pytest.raises(DataError) as error:
+        Table(name="t", path=str(path), label="y", columns={"text": "t"}, kind="multilabel").load()
+    assert error.value.tip is not None
+    assert error.value.tip.endswith("; write [] for a row without labels")
