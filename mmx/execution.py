@@ -89,29 +89,8 @@ def create(
         argv: The command line as it was typed; None for that of this process.
     """
     require_processes(experiment)
-    around, used = describe_surroundings(), find_used_packages(experiment.config)
-    machine = around.machine
-    if experiment.trainer.threads is not None or experiment.settings.processes > 1:
-        machine = machine.model_copy(update={"threads": find_threads(experiment)})
-    manifest = Manifest(
-        argv=list(sys.argv if argv is None else argv),
-        cwd=str(Path.cwd()),
-        choices=choices,
-        names=experiment.names,
-        overrides=list(overrides),
-        seed=experiment.settings.seed,
-        parent=parent,
-        data={},
-        identity=record_identity(experiment),
-        published=record_published(experiment),
-        places=list_places(experiment.config),
-        versions={**around.versions, **{each.distribution: each.version for each in used}},
-        machine=machine,
-        code=around.code,
-    )
-    if used:
-        packages = {each.package: each.distribution for each in used}
-        manifest = manifest.model_copy(update={"packages": packages})
+    typed = list(sys.argv if argv is None else argv)
+    manifest = _make_manifest(experiment, choices, overrides, parent, typed)
     files = {
         ".hydra/overrides.yaml": dump_yaml(list(overrides), allow_unicode=False),
         ".hydra/choices.yaml": dump_yaml(choices, sort_keys=True, allow_unicode=False),
@@ -130,6 +109,40 @@ def create(
         files=files,
         exactly=exactly,
     )
+
+
+def _make_manifest(
+    experiment: Experiment,
+    choices: dict[str, str],
+    overrides: Sequence[str],
+    parent: str | None,
+    argv: list[str],
+) -> Manifest:
+    """Return what a run must know of its surroundings; see :func:`create`."""
+    around, used = describe_surroundings(), find_used_packages(experiment.config)
+    machine = around.machine
+    if experiment.trainer.threads is not None or experiment.settings.processes > 1:
+        machine = machine.model_copy(update={"threads": find_threads(experiment)})
+    manifest = Manifest(
+        argv=argv,
+        cwd=str(Path.cwd()),
+        choices=choices,
+        names=experiment.names,
+        overrides=list(overrides),
+        seed=experiment.settings.seed,
+        parent=parent,
+        data={},
+        identity=record_identity(experiment),
+        published=record_published(experiment),
+        places=list_places(experiment.config),
+        versions={**around.versions, **{each.distribution: each.version for each in used}},
+        machine=machine,
+        code=around.code,
+    )
+    if not used:
+        return manifest
+    packages = {each.package: each.distribution for each in used}
+    return manifest.model_copy(update={"packages": packages})
 
 
 def record_resumption(directory: RunDirectory, argv: Sequence[str]) -> None:

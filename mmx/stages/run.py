@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from mmx.experiment import Experiment
 from mmx.experiment.identify import record_identity, record_published
@@ -12,7 +12,7 @@ from mmx.runs.directory import RunDirectory
 from mmx.runs.search_record import read_search_end
 from mmx.runs.summary import DataCard, Summary
 from mmx.stage_id import Role, StageId
-from mmx.stages.core.context import Context, Specs
+from mmx.stages.core.context import Context, Opened, Specs, Trained
 from mmx.stages.core.kept_encoders import may_stay_unmade
 from mmx.stages.core.opened_data import (
     list_source_specs,
@@ -21,7 +21,7 @@ from mmx.stages.core.opened_data import (
     say_other_scales,
 )
 from mmx.stages.core.published_source import describe_published, load_published
-from mmx.stages.core.stage import Stage
+from mmx.stages.core.stage import GivenSource, Stage
 from mmx.stages.pipeline.controls import check_controls, train_controls
 from mmx.stages.pipeline.controls.base import ControlBench
 from mmx.stages.pipeline.evaluate import Known, describe_data, evaluate
@@ -63,56 +63,30 @@ def run(
     """
     began = time.perf_counter()
     context = make_context(experiment, directory, listen, stop, cached=cached)
-    experiment = _choose_experiment(context)
-    context = replace(context, experiment=experiment)
-    notes = [f"{key}: {why}" for key, why in experiment.dropped.items() if key in UNREAD]
-    fingerprints: dict[str, str] = {}
-    cards: dict[str, DataCard] = {}
-    source_task, source_specs, source, opened_source = None, Specs(), None, None
-    if experiment.source is not None:
-        source_task = load_task(context, experiment.source, Role.SOURCE, fingerprints, notes)
-        opened_source = open_task(context, source_task, experiment.modalities[Role.SOURCE], {})
-        source_specs = opened_source.specs
-        cards[str(Role.SOURCE)] = describe_data(source_task)
-        notes.extend(opened_source.notes)
-    target_task = load_task(context, experiment.target, Role.TARGET, fingerprints, notes)
-    cards[str(Role.TARGET)] = describe_data(target_task)
-    offered = list_source_specs(experiment, source_specs)
-    opened = open_task(context, target_task, experiment.modalities[Role.TARGET], offered)
-    notes.extend(say_other_scales(context, opened.specs, offered))
-    if opened_source is not None and not experiment.joint:
-        if experiment.trains_source:
-            untrained = dry_start(context, opened_source, opened)
-            check_controls(ControlBench(context, opened, offered, None), untrained)
-            source = train_stage(context, make_source_stage(context, opened_source))
-        opened_source = None  # free its data; only joint training reads it again
-    if source_task is not None and (source is not None or opened_source is not None):
-        notes.extend(_find_shared_samples(experiment, source_task, target_task))
-    notes.extend(opened.notes)
-    given = load_published(context, opened, Role.TARGET, may_wait=may_stay_unmade(context))
-    if given is not None:
-        check_controls(ControlBench(context, opened, offered, None), given.source)
-    if source is not None and source_task is not None:
-        given = offer_source(source_task, source)
-    specs = {Role.SOURCE: source_specs, Role.TARGET: opened.specs}
-    notes.extend(describe_published(context, specs))
-    bench = ControlBench(context, opened, offered, given)
-    target = train_stage(
-        context, Stage(StageId.TARGET, opened, experiment.transfer, given, opened_source)
+    context = replace(context, experiment=_choose_experiment(context))
+    tasks = _open_tasks(context)
+    source = _train_source(context, tasks)
+    notes = [*tasks.notes, *_find_shared_samples(context, tasks, source), *tasks.target.notes]
+    given = _give_source(context, tasks, source)
+    notes.extend(describe_published(context, tasks.specs))
+    stage = Stage(
+        StageId.TARGET, tasks.target, context.experiment.transfer, given, tasks.opened_source
     )
+    target = train_stage(context, stage)
     notes.extend(write_adapters(context, target, given))
+    bench = ControlBench(context, tasks.target, tasks.offered, given)
     compared = [*make_scratch_control(context, target), *train_controls(bench, target)]
     _record_weights(context)
-    keep_statistics(context, opened)
+    keep_statistics(context, tasks.target)
     control_notes = [note for control in compared for note in control.notes]
     known = Known(
         notes=[*notes, *target.notes, *control_notes],
-        data=fingerprints,
-        cards=cards,
+        data=tasks.fingerprints,
+        cards=tasks.cards,
         search=read_search_end(directory),
         seconds=lambda: time.perf_counter() - began,
     )
-    return evaluate(context, target_task, source, target, compared, known)
+    return evaluate(context, tasks.target.task, source, target, compared, known)
 
 
 def _choose_experiment(context: Context) -> Experiment:
@@ -124,6 +98,77 @@ def _choose_experiment(context: Context) -> Experiment:
     return choose_experiment(context)
 
 
+@dataclass
+class _Tasks:
+    """What a run reads.
+
+    Attributes:
+        target: The target, opened.
+        offered: How inputs of the source are read, which the target's are read alike.
+        source_task: The source's data; None where the run opens none.
+        opened_source: The source, opened; None too once it has been trained alone.
+        specs: How the inputs of both are read.
+        notes: What is to be said of them.
+        fingerprints: Of the data, by role.
+        cards: Of the data, by role.
+    """
+
+    target: Opened
+    offered: Specs
+    source_task: TaskData | None
+    opened_source: Opened | None
+    specs: dict[Role, Specs]
+    notes: list[str]
+    fingerprints: dict[str, str]
+    cards: dict[str, DataCard]
+
+
+def _open_tasks(context: Context) -> _Tasks:
+    """Open the source, where there is one, and then the target."""
+    experiment = context.experiment
+    notes = [f"{key}: {why}" for key, why in experiment.dropped.items() if key in UNREAD]
+    fingerprints: dict[str, str] = {}
+    cards: dict[str, DataCard] = {}
+    source_task, opened_source, source_specs = None, None, Specs()
+    if experiment.source is not None:
+        source_task = load_task(context, experiment.source, Role.SOURCE, fingerprints, notes)
+        opened_source = open_task(context, source_task, experiment.modalities[Role.SOURCE], {})
+        source_specs = opened_source.specs
+        cards[str(Role.SOURCE)] = describe_data(source_task)
+        notes.extend(opened_source.notes)
+    task = load_task(context, experiment.target, Role.TARGET, fingerprints, notes)
+    cards[str(Role.TARGET)] = describe_data(task)
+    offered = list_source_specs(experiment, source_specs)
+    target = open_task(context, task, experiment.modalities[Role.TARGET], offered)
+    notes.extend(say_other_scales(context, target.specs, offered))
+    specs = {Role.SOURCE: source_specs, Role.TARGET: target.specs}
+    return _Tasks(target, offered, source_task, opened_source, specs, notes, fingerprints, cards)
+
+
+def _train_source(context: Context, tasks: _Tasks) -> Trained | None:
+    """Train the source before the target and return it; None where that is not asked for."""
+    source, experiment = tasks.opened_source, context.experiment
+    if source is None or experiment.joint:
+        return None
+    tasks.opened_source = None  # its data is freed: only joint training reads it again
+    if not experiment.trains_source:
+        return None
+    untrained = dry_start(context, source, tasks.target)
+    check_controls(ControlBench(context, tasks.target, tasks.offered, None), untrained)
+    return train_stage(context, make_source_stage(context, source))
+
+
+def _give_source(context: Context, tasks: _Tasks, source: Trained | None) -> GivenSource | None:
+    """Return what the target starts from: the trained source, or published weights."""
+    waits = may_stay_unmade(context)
+    given = load_published(context, tasks.target, Role.TARGET, may_wait=waits)
+    if given is not None:
+        check_controls(ControlBench(context, tasks.target, tasks.offered, None), given.source)
+    if source is not None and tasks.source_task is not None:
+        given = offer_source(tasks.source_task, source)
+    return given
+
+
 def _record_weights(context: Context) -> None:
     """Record weight files that were fetched after the run was created, or that a search chose."""
     manifest, experiment = context.directory.manifest(), context.experiment
@@ -132,14 +177,17 @@ def _record_weights(context: Context) -> None:
         context.directory.write_manifest(manifest.with_weights(now, published))
 
 
-def _find_shared_samples(experiment: Experiment, source: TaskData, target: TaskData) -> list[str]:
+def _find_shared_samples(context: Context, tasks: _Tasks, trained: Trained | None) -> list[str]:
     """Return a warning if test samples of the target are among the source's training rows."""
+    source, target = tasks.source_task, tasks.target.task
+    if source is None or (trained is None and tasks.opened_source is None):
+        return []
     found = []
-    for name, other in _pair_alike_inputs(experiment, source, target):
+    for name, other in _pair_alike_inputs(context.experiment, source, target):
         # A digest of 0 stands for a row that lacks the modality.
-        trained = set(source.digests[other][source.splits["train"]].tolist()) - {0}
+        theirs = set(source.digests[other][source.splits["train"]].tolist()) - {0}
         tested = target.digests[name][target.splits["test"]].tolist()
-        count = sum(digest in trained for digest in tested)
+        count = sum(digest in theirs for digest in tested)
         if count:
             as_theirs = "" if name == other else f"{other} "
             found.append(

@@ -97,6 +97,19 @@ def run_sweep(
     if _snapshot(plan) != before:  # runs took time, in which data may have changed
         forget_data()
     rows = plan.make_rows(jobs)
+    _say_end(console, plan, rows, argv, stopped)
+    failed = int(any(row["status"] != "done" for row in rows))
+    return EndedSweep(plan.path, rows, failed if stopped is None else stopped)
+
+
+def _say_end(
+    console: Console, plan: sweep.Sweep, rows: list[Json], argv: Sequence[str], stopped: int | None
+) -> None:
+    """Write and print what came out of a sweep: tables, gains, what failed, why it stopped.
+
+    Raises:
+        MmxError: The disk is full.
+    """
     console.width = console.width if console.is_terminal else LOG_WIDTH
     for table in sweep.make_tables(rows):
         console.print(table)
@@ -115,8 +128,6 @@ def run_sweep(
         console.print(text, highlight=False, soft_wrap=True)
     if full is not None:
         raise full
-    failed = 1 if failures else 0
-    return EndedSweep(plan.path, rows, failed if stopped is None else stopped)
 
 
 def _check_locks(path: Path, found: Sequence[Job]) -> None:

@@ -144,17 +144,7 @@ def cache_stage(
     def train() -> Content:
         nonlocal trained
         trained = True
-        log.begin()
-        if not log.whole:
-            text = "not kept in the cache: code or data may have changed since it was begun"
-            context.note(stage, f"{what}: {text}")
-
-        def listen(event: Event) -> None:
-            log.add(event)
-            context.listen(event)
-
-        tensors, facts = make(listen)
-        return tensors, {**facts, "events": [event.to_json() for event in log.events]}
+        return _make_with_events(context, stage, log, make, what)
 
     def load_with_events(tensors: dict[str, Tensor], facts: Facts) -> T:
         events[:] = facts.get("events", [])
@@ -176,6 +166,27 @@ def cache_stage(
         for event in events:
             context.listen(replace(Event.from_json(event), stage=stage))
     return result, not trained
+
+
+def _make_with_events(
+    context: Context,
+    stage: StageId,
+    log: event_log.EventLog,
+    make: Callable[[Listener], Content],
+    what: str,
+) -> Content:
+    """Train a stage, and return it with the events of its epochs."""
+    log.begin()
+    if not log.whole:
+        text = "not kept in the cache: code or data may have changed since it was begun"
+        context.note(stage, f"{what}: {text}")
+
+    def listen(event: Event) -> None:
+        log.add(event)
+        context.listen(event)
+
+    tensors, facts = make(listen)
+    return tensors, {**facts, "events": [event.to_json() for event in log.events]}
 
 
 def cache_features(context: Context, opened: Opened, model: MultimodalModel, name: str) -> Data:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
 from types import MappingProxyType
 
 import numpy as np
@@ -18,7 +19,7 @@ from mmx.model import MultimodalModel
 from mmx.stages.core.cached import cache_channel_weights
 from mmx.stages.core.context import Context, Opened
 from mmx.stages.core.stage import GivenSource
-from mmx.training.data import Rows, split_rows
+from mmx.training.data import Data, Rows, split_rows
 from mmx.training.encode import BATCH_SIZE, encode_rows
 from mmx.transfer import Start
 from mmx.transfer.regularizers import Penalty, Regularizer, RegularizerContext
@@ -282,6 +283,26 @@ def _refuse_doubles(name: str, origins: Mapping[str, str]) -> None:
             )
 
 
+def _list_training_rows(data: Data) -> Iterator[Batch]:
+    """Yield the training rows of a target, not augmented."""
+    for part, stored in data.batches(split_rows(data.rows("train"), BATCH_SIZE)):
+        yield data.assemble(part, stored, augment=False)
+
+
+def _encode_source(
+    context: Context, source: GivenSource | None, reference: SourceReference | None
+) -> dict[str, Tensor]:
+    """Return the source's features of some of its training rows, by modality of the target."""
+    if source is None or source.data is None or reference is None:
+        raise RuntimeError("asked for only where a source's rows are there")
+    rows = choose_source_rows(source.data.rows("train"))
+    every = encode_rows(source.model, source.data, rows, context.precision)
+    return {
+        name: every.features[origin].pooled[every.present[origin]]
+        for name, origin in reference.origins.items()
+    }
+
+
 def bind_penalty(
     context: Context,
     model: MultimodalModel,
@@ -311,24 +332,6 @@ def bind_penalty(
     origins = context.experiment.transfer.modality_map
     shared, reference = find_regularized(regularizer, model, start, whole, origins)
 
-    def rows() -> Iterator[Batch]:
-        for part, stored in data.batches(split_rows(data.rows("train"), BATCH_SIZE)):
-            yield data.assemble(part, stored, augment=False)
-
-    def source_features() -> dict[str, Tensor]:
-        if source is None or source.data is None or reference is None:
-            raise RuntimeError("asked for only where a source's rows are there")
-        every = encode_rows(
-            source.model,
-            source.data,
-            choose_source_rows(source.data.rows("train")),
-            context.precision,
-        )
-        return {
-            name: every.features[origin].pooled[every.present[origin]]
-            for name, origin in reference.origins.items()
-        }
-
     def keep(name: str, rows: int, make: Callable[[], list[Tensor]]) -> list[Tensor]:
         if reference is None:
             raise RuntimeError("asked for only where a source is there")
@@ -342,8 +345,8 @@ def bind_penalty(
             model.encoded_widths,
             target.outputs,
             target.kind,
-            rows,
-            source_features,
+            partial(_list_training_rows, data),
+            partial(_encode_source, context, source, reference),
             context.experiment.settings.seed,
             keep,
         )

@@ -191,28 +191,50 @@ def _train_as_batch(
             raise
         raise _memory_error(name_full_memory(error), len(seeds) * len(decays)) from error
     seconds = time.perf_counter() - began - validating  # as fit's: without validation
+    return _keep_best(bench, decays, seeds, trained, (seconds, len(x), len(val)), listen)
+
+
+def _keep_best(
+    bench: Bench,
+    decays: Sequence[float],
+    seeds: Sequence[int],
+    trained: Sequence[Sequence[TrainedHead]],
+    took: tuple[float, int, int],
+    listen: Listener,
+) -> tuple[FitResult, Notes]:
+    """Give the model the head of its own seed with the best decay, and say how it was chosen.
+
+    Args:
+        bench: With the model.
+        decays: L values.
+        seeds: S seeds, the run's own first.
+        trained: For each seed the L trained heads.
+        took: Seconds of training, training rows, validation rows.
+        listen: Called with the events of the kept head's epochs.
+    """
+    seconds, rows, validated = took
     of_decay = list(zip(*trained, strict=True))  # L of S heads
     metrics = [_mean([each.val for each in heads]) for heads in of_decay]
-    best = _choose_best(metrics, recipe)
+    best = _choose_best(metrics, bench.recipe)
     chosen = of_decay[best][0]
-    model.head.load_state_dict(chosen.state)
+    bench.model.head.load_state_dict(chosen.state)
     history = _say_epochs(bench, chosen, seconds, listen)
     epochs = len(chosen.curve)
     grid = _make_grid("decay", [HeadCandidate(decay, {}) for decay in decays], metrics, best)
     if len(seeds) > 1:
         grid["seeds"] = {str(s): each.val for s, each in zip(seeds, of_decay[best], strict=True)}
     fitted = FitResult(
-        val=recipe.validate(model).metrics,
+        val=bench.recipe.validate(bench.model).metrics,
         best_epoch=chosen.best_epoch,
         epochs=epochs,
         steps=history[-1][0],
         seconds=seconds,
-        samples_per_s=epochs * len(x) / max(seconds, 1e-9),
+        samples_per_s=epochs * rows / max(seconds, 1e-9),
         history=history,
         grid=grid,
     )
     primary = find_primary(bench.target.kind, bench.metric)
-    notes = _notes_on_training(decays, of_decay, best, len(val), primary)
+    notes = _notes_on_training(decays, of_decay, best, validated, primary)
     return fitted, notes
 
 

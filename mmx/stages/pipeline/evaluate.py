@@ -306,12 +306,6 @@ def _make_gains(
     level = bonferroni_level(len(compared))
     gains = {each.control.name: _make_gain(metrics, ours, each, level, least) for each in compared}
     theirs = {each.control.name: each.scores for each in compared}
-    fitted = target.fitted
-    # A head that was fitted in closed form has no epochs: its curve is a single point.
-    once = ours.form.sign * fitted.val[ours.metric]
-    epochs = fitted.history or [(fitted.steps, fitted.seconds, once)]
-    theirs_by_epoch = first.control.history or ()
-    found = compare_speed(ours.metric, first.control.name, epochs, theirs_by_epoch, ours.form.sign)
     return {
         "notes": []
         if least is None or gain.learned
@@ -344,8 +338,19 @@ def _make_gains(
             )
             for name, each in gains.items()
         },
-        "faster": None if found is None else CaughtUp(**asdict(found)),
+        "faster": _find_faster(target, ours, first),
     }
+
+
+def _find_faster(target: Trained, ours: SampleScores, first: _Compared) -> CaughtUp | None:
+    """Return when the target was as good as a control at its end; None where it never was."""
+    fitted = target.fitted
+    # A head that was fitted in closed form has no epochs: its curve is a single point.
+    once = ours.form.sign * fitted.val[ours.metric]
+    epochs = fitted.history or [(fitted.steps, fitted.seconds, once)]
+    theirs = first.control.history or ()
+    found = compare_speed(ours.metric, first.control.name, epochs, theirs, ours.form.sign)
+    return None if found is None else CaughtUp(**asdict(found))
 
 
 def _as_list(interval: tuple[float, float] | None) -> list[float] | None:
