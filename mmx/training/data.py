@@ -26,6 +26,7 @@ from mmx.modalities import Batch, Column, Features, Modality, Spec, Stored
 from mmx.modalities.row_groups import group_by_length
 from mmx.processes import current_group
 from mmx.training.frozen_features import STREAMED_BYTES, FeatureTable, plan_batches, release_memory
+from mmx.training.received import forget_received
 
 Rows = npt.NDArray[np.int64]
 CPU_PART, CUDA_PART = 0.4, 0.5
@@ -214,6 +215,7 @@ class Data:
             generator=torch.Generator(),
         )
         for rows, decoded in zip(batches, loader, strict=True):
+            forget_received()
             moved = {name: _move(stored, self.device) for name, stored in decoded.items()}
             yield rows, {**self._gather(rows), **moved}
 

@@ -11,6 +11,7 @@ import soundfile
 import torch
 from PIL import Image as Pictures
 from refusals import check_error
+from torch.multiprocessing import reductions
 from torch.utils.data._utils.pin_memory import pin_memory
 
 from mmx.encoders.audio.logmel_cnn import LogmelCnn
@@ -382,3 +383,11 @@ def test_memory_is_given_back_after_each_batch_where_rows_have_lengths(
     make(resident=True).compute_features(name, encode, 3)
     assert calls["encoded"] > 1
     assert calls["released"] == released * calls["encoded"]
+
+
+def test_torch_remembers_no_batch_that_is_gone(make: Make) -> None:
+    for _ in make(resident=False, workers=2).batches(BATCHES * 4):
+        pass
+    gone = [each for each in reductions.shared_cache.values() if each.expired()]
+    assert len(BATCHES) * 4 >= 8
+    assert len(gone) <= 4 * 2  # values and lengths of the last batches, of four modalities
