@@ -20,6 +20,7 @@ import torch
 
 from mmx.contract.base import REPEATED, Broken, Check, Part, Subject, Untested
 from mmx.contract.differences import format_rows
+from mmx.contract.opened_files import watch_opened
 from mmx.contract.options import has_sound_options
 from mmx.modalities import Modality, Stored, spec_from_json, spec_to_json
 from mmx.modalities.text import Tokens
@@ -232,6 +233,25 @@ def fingerprint_is_of_the_content(subject: TaskSubject) -> str:
     return f"the same through another {', '.join(paths)}"
 
 
+def read_files_are_listed(subject: TaskSubject) -> str:
+    """Check that ``list_files`` names every file that is read, so that none changes unnoticed."""
+    if "list_files" not in vars(type(subject.task)):
+        raise Untested("no list_files of its own: each run opens the data")
+    task = subject.part.make()
+    with watch_opened() as opened:
+        data = task.load()
+    listed = task.list_files(data)
+    if listed is None:
+        raise Untested("list_files returns None: each run opens the data")
+    known = {Path(path).resolve() for path in listed}
+    if unknown := [path for path in opened if path not in known]:
+        raise Broken(
+            f"expected list_files to name each file that is read; {unknown[0]} is read, and not "
+            f"among its {len(known)}, so that a sweep would not see it change"
+        )
+    return f"{len(opened)} of {len(known)} files were seen being read, and all of them are listed"
+
+
 def _elsewhere(link: Path, path: Path) -> Path:
     """Return another path to the same file or folder."""
     link.symlink_to(path.parent, target_is_directory=True)
@@ -267,6 +287,7 @@ CHECKS: tuple[Check[TaskSubject], ...] = (
     Check(LOADED, is_loaded, (COLUMNS, LABELS, DISJOINT)),
     Check(REPEATED, is_read_the_same_again, (LOADED,)),
     Check("fingerprint of content", fingerprint_is_of_the_content, (LOADED, REPEATED)),
+    Check("files listed", read_files_are_listed, (LOADED,)),
     Check("decoded", rows_can_be_decoded, (LOADED,)),
     Check("options", has_sound_options),
 )

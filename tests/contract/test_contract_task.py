@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 
 from mmx.contract import Part, check_part
+from mmx.contract.opened_files import watch_opened
 from mmx.modalities import Modality
 from mmx.modalities.tabular import Tabular, TabularColumn
-from mmx.tasks.base import Samples, Task
+from mmx.tasks.base import Samples, Task, TaskData
 from mmx.verbs.check import refuse
 
 N = 24
@@ -198,3 +200,62 @@ def test_a_fingerprint_is_of_the_content(tmp_path: Path) -> None:
         "fingerprint of content": "expected a fingerprint of the content, whatever its path; "
         "through another path to the same path it differs"
     }
+
+
+@dataclass(kw_only=True, eq=False)
+class Listed(Filed):
+    """Names the file that it reads."""
+
+    def list_files(self, data: TaskData) -> list[Path] | None:
+        return [Path(self.path)]
+
+
+@dataclass(kw_only=True, eq=False)
+class Forgetful(Filed):
+    """Reads the names of its classes from a second file, and does not name it."""
+
+    def read(self) -> Samples:
+        found = super().read()
+        with Path(self.path).with_name("classes.txt").open() as file:
+            return Samples(found.columns, found.values, tuple(file.read().split()), found.splits)
+
+    def list_files(self, data: TaskData) -> list[Path] | None:
+        return [Path(self.path)]
+
+
+def said(kind: type[Task], name: str, **options: object) -> tuple[str, str]:
+    results = check_part(Part(kind, options, refuse))
+    return next((each.state, each.said) for each in results if each.name == name)
+
+
+def test_every_file_that_is_read_is_listed(tmp_path: Path) -> None:
+    path, other = tmp_path / "numbers.txt", tmp_path / "classes.txt"
+    path.write_text(" ".join(str(row) for row in range(N)))
+    other.write_text("even odd")
+    assert said(Listed, "files listed", path=str(path)) == (
+        "passed",
+        "1 of 1 files were seen being read, and all of them are listed",
+    )
+    assert failed(Forgetful, path=str(path)) == {
+        "files listed": f"expected list_files to name each file that is read; {other} is read, and "
+        "not among its 1, so that a sweep would not see it change"
+    }
+    assert said(Filed, "files listed", path=str(path)) == (
+        "skipped",
+        "no list_files of its own: each run opens the data",
+    )
+
+
+def test_files_that_are_written_and_code_are_not_read(tmp_path: Path) -> None:
+    read, written, code = (tmp_path / name for name in ("a.txt", "b.txt", "c.py"))
+    read.write_text("a")
+    code.write_text("c")
+    with watch_opened() as opened:
+        read.read_text()
+        written.write_text("b")
+        written.read_text()
+        code.read_text()
+        Path(random.__file__).read_text()
+        assert opened == []
+    read.read_text()
+    assert opened == [read.resolve()]
