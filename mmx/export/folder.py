@@ -29,7 +29,7 @@ from mmx.export.formats import ExportFormat, find_formats
 from mmx.export.graph import ExportGraph
 from mmx.export.inputs import GraphInput, make_input
 from mmx.json_object import Json
-from mmx.reports.answer import format_gains, format_title
+from mmx.reports.summary_lines import format_gains, format_title
 from mmx.runs.atomic import make_folder
 from mmx.runs.directory import RunDirectory
 from mmx.stage_id import Role

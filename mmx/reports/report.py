@@ -8,13 +8,6 @@ from typing import Any
 
 from mmx.errors import UnreadableFileError
 from mmx.json_object import Json
-from mmx.reports.answer import (
-    format_calibration,
-    format_control,
-    format_gains,
-    format_search,
-    format_title,
-)
 from mmx.reports.headline import draw_headline, write_headline
 from mmx.reports.page import Grid, render_page
 from mmx.reports.report_charts import (
@@ -31,6 +24,13 @@ from mmx.reports.report_charts import (
 )
 from mmx.reports.run_settings import find_name, list_commands, list_settings
 from mmx.reports.suite_charts import read_suites
+from mmx.reports.summary_lines import (
+    format_calibration,
+    format_control,
+    format_gains,
+    format_search,
+    format_title,
+)
 from mmx.runs import recorded
 from mmx.runs.atomic import write_text
 from mmx.runs.directory import RunDirectory

@@ -18,7 +18,7 @@ from mmx.experiment.budget import find_end
 from mmx.experiment.identify import identify
 from mmx.experiment.publishing import name_weight_option
 from mmx.ranks.lead import require_processes
-from mmx.reports import answer
+from mmx.reports import summary_lines
 from mmx.reports.view import open_view
 from mmx.runs.directory import RunDirectory
 from mmx.runs.identity import Identity, list_changed_files, list_changed_weights
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     directory.require_undamaged(checkpoints=directory.status().get("status") == "done")
     if directory.status().get("status") == "done":
         console.print("this run is done: nothing is left to resume", highlight=False)
-        answer.show(console, directory.finished_summary())
+        summary_lines.show(console, directory.finished_summary())
         print(directory.path)
         return 0
     directory.require_plain_files(appends=True)

@@ -10,7 +10,7 @@ from mmx import execution
 from mmx.config.composed import Composed
 from mmx.experiment import Experiment, assemble
 from mmx.experiment.config_fingerprint import WHERE_NOT_WHAT
-from mmx.reports import answer
+from mmx.reports import summary_lines
 from mmx.reports.conclusion import conclude_run
 from mmx.reports.next_command import Typed
 from mmx.reports.view import open_view
@@ -98,7 +98,7 @@ def conclude(
     console = Console(stderr=True)
     if outcome["status"] == "done":
         summary = directory.read_summary()
-        answer.show(console, summary)
+        summary_lines.show(console, summary)
         typed = Typed(argv, directory.config())
         for text in conclude_run(summary, typed) if argv else ():
             console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -10,17 +10,17 @@ import pytest
 from html_pages import HtmlPage, read_lines
 
 from mmx.reports import report, report_charts
-from mmx.reports.answer import (
-    answer,
+from mmx.reports.headline import draw_headline, write_headline
+from mmx.reports.report_charts import SHOWN_SPLITS, draw_learning_curves
+from mmx.reports.summary_lines import (
     format_faster,
     format_gain_sentence,
     format_gains,
     format_line,
     format_search,
     format_title,
+    write_lines,
 )
-from mmx.reports.headline import draw_headline, write_headline
-from mmx.reports.report_charts import SHOWN_SPLITS, draw_learning_curves
 from mmx.runs.directory import RunDirectory
 from mmx.runs.summary import CaughtUp, ClassTable, LineFacts, StatedGain, Summary
 from mmx.runs.surroundings import describe_surroundings, digest_code, list_packages
@@ -338,7 +338,7 @@ def test_the_answer_says_what_was_shared_cached_and_what_accuracy_hides() -> Non
             "dog": {"recall": None, "precision": None, "support": 0},
         },
     }
-    lines = [line for line in answer(Summary.from_json(content)) if isinstance(line, str)]
+    lines = [line for line in write_lines(Summary.from_json(content)) if isinstance(line, str)]
     assert lines[1:4] == [
         "cost: source 1.5 s (earlier, from the cache), target 2.5 s, control 3.5 s, total 9.5 s, "
         "321 samples/s; 98,765 of 123,456 parameters trained, 65 shared",
@@ -470,7 +470,7 @@ def test_the_title_names_the_regulariser(tmp_path: Path) -> None:
     content["transfer"]["regularizer"] = {"name": "l2_sp", "alpha": 0.01}
     title = "digits → <script>alert(1)</script>  (parameter + l2_sp, gmu, seed 7)"
     found = Summary.from_json(content)
-    assert format_title(found) == answer(found)[0] == title
+    assert format_title(found) == write_lines(found)[0] == title
     run = make(tmp_path, content)
     report.write_report(run)
     page = HtmlPage.read(run.path / "report.html")
@@ -500,7 +500,7 @@ def test_the_line_of_wise_ft_is_in_the_answer_and_on_the_page(tmp_path: Path) ->
         "  test  0.200  0.500  0.600",
     ]
     assert format_line(Summary.from_json(content)) == lines
-    assert [each for each in answer(Summary.from_json(content)) if each in lines] == lines
+    assert [each for each in write_lines(Summary.from_json(content)) if each in lines] == lines
     run = make(tmp_path, content)
     metric(run, "target", 1, "loss", 0.5)
     report.write_report(run)
@@ -559,7 +559,7 @@ def test_what_a_search_tried_is_in_the_answer_and_on_the_page(tmp_path: Path) ->
     ]
     assert format_search(Summary.from_json(content)) == lines
     assert format_search(Summary.from_json(summary())) == []
-    said = answer(Summary.from_json(content))
+    said = write_lines(Summary.from_json(content))
     assert [line for line in said if line in lines] == lines
     assert any("source 1.5 s, search 7.5 s, target 2.5 s" in str(line) for line in said)
     run = make(tmp_path, content)

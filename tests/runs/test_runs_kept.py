@@ -16,7 +16,7 @@ from html_pages import HtmlPage, read_lines
 
 from mmx.cli import main
 from mmx.reports import report
-from mmx.reports.answer import format_gains, format_search, format_title
+from mmx.reports.summary_lines import format_gains, format_search, format_title
 from mmx.runs.directory import RunDirectory
 from mmx.runs.search_record import read_search
 from mmx.runs.summary import Summary

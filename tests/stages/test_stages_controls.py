@@ -93,7 +93,7 @@ def test_models_that_learned_nothing_are_no_answer(
     train: Train, line: Callable[..., list[str]], tables: Tables
 ) -> None:
     """With labels that no input tells apart, one answer for all rows is the best there is."""
-    from mmx.reports.answer import answer
+    from mmx.reports.summary_lines import write_lines
 
     rows = read(tables["two"])
     random = np.random.default_rng(5)
@@ -121,7 +121,7 @@ def test_models_that_learned_nothing_are_no_answer(
         f"{sum(tested.values())} test samples): this says nothing about transfer"
     )
     assert found["notes"][0] == note
-    lines = [text for text in answer(Summary.from_json(found)) if isinstance(text, str)]
+    lines = [text for text in write_lines(Summary.from_json(found)) if isinstance(text, str)]
     assert f"note: {note}" in lines
     assert not any("faster" in text or "as fast" in text for text in lines)
     html = (run.path / "report.html").read_text()
@@ -480,11 +480,11 @@ def test_faster_is_the_same_where_the_control_comes_from_the_cache(
 
 
 def test_the_answer_and_the_page_name_them_all(whole: RunDirectory) -> None:
-    from mmx.reports.answer import answer
+    from mmx.reports.summary_lines import write_lines
 
     summary = whole.summary()
     modality = summary["control"]["unimodal"]["modality"]
-    lines = [text for text in answer(Summary.from_json(summary)) if isinstance(text, str)]
+    lines = [text for text in write_lines(Summary.from_json(summary)) if isinstance(text, str)]
     assert (
         "over each of 4 controls, 98.75 % intervals, which all hold together in 95 % of cases "
         "(Bonferroni):"

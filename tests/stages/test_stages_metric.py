@@ -14,8 +14,8 @@ from mmx.errors import ConfigError
 from mmx.metrics import find_built_in
 from mmx.metrics.log_loss import LogLoss
 from mmx.metrics.mae import Mae
-from mmx.reports.answer import format_gain_sentence
 from mmx.reports.run_gain import RunGain
+from mmx.reports.summary_lines import format_gain_sentence
 from mmx.reports.sweep_gains import compute_gains
 from mmx.runs import sample_scores
 from mmx.runs.directory import RunDirectory

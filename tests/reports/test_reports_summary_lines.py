@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmx.reports.answer import format_gains
+from mmx.reports.summary_lines import format_gains
 from mmx.runs.summary import Summary
 
 ROWS = {"better_rows": 4, "worse_rows": 0, "mcnemar_p": 0.125}

@@ -23,7 +23,7 @@ from mmx.runs.summary import (
 from mmx.terminal import Console
 
 
-def answer(summary: Summary) -> list[RenderableType]:
+def write_lines(summary: Summary) -> list[RenderableType]:
     """Return the answer of a finished run: metrics, gain, search, cost and notes."""
     lines: list[RenderableType] = [format_title(summary), _metrics_table(summary)]
     if found := summary.source.metrics:
@@ -241,7 +241,7 @@ def _steps(count: int) -> str:
 
 def show(console: Console, summary: Summary) -> None:
     """Print the answer."""
-    for line in answer(summary):
+    for line in write_lines(summary):
         if isinstance(line, str):
             console.print(one_line(line), highlight=False, markup=False, soft_wrap=True)
         else:
