@@ -53,8 +53,8 @@ def find_head_misfits(built: Built, trainer: Trainer | None) -> Iterator[Problem
 def _check_head_alone(
     built: Built, transfer: Transfer, head: ChosenHead, target: Task, trainer: Trainer | None
 ) -> Iterator[Problem]:
-    """Yield options of training that have no meaning for a head on cached features."""
-    given, fusion = head.typed, built.roles[Role.TARGET].fusion
+    """Yield what has no meaning for a head on cached features."""
+    given = head.typed
     own, others = (set(built.modalities.get(role, {})) for role in TASK_ROLES)
     if built.published is not None:  # the source of those encoders that have published weights
         chosen = built.published.modalities
@@ -71,6 +71,13 @@ def _check_head_alone(
             if own & others
             else head.type_for_plain,
         )
+    yield from _check_steps(built, head, trainer)
+    yield from _check_objective(built, given, target)
+
+
+def _check_steps(built: Built, head: ChosenHead, trainer: Trainer | None) -> Iterator[Problem]:
+    """Yield options of single steps, and an optimiser that many heads cannot share."""
+    given, fusion = head.typed, built.roles[Role.TARGET].fusion
     if built.balance is not None:
         yield Problem(
             f"balance={variant(type(built.balance))}",
@@ -95,7 +102,6 @@ def _check_head_alone(
             f"is not elementwise, and {given} trains all heads as one tensor",
             type_this="optimizer=adamw   (or optimizer=sgd)",
         )
-    yield from _check_objective(built, given, target)
 
 
 def _check_objective(built: Built, given: str, target: Task) -> Iterator[Problem]:

@@ -62,7 +62,6 @@ def draw_heat_map(
     across["axis"] = {"orient": "top", "labelAngle": -40 if _are_long(columns) else 0}
     longest = max((len(cell.text) for cell in cells), default=1)
     size = 11 if longest > 4 else 12
-    has_detail = any(cell.detail for cell in cells)
     text: Json = {"type": "text", "fontSize": size, "color": INK}
     rectangle = {
         "mark": {"type": "rect", "stroke": GROUND, "strokeWidth": 1.5},
@@ -82,14 +81,18 @@ def draw_heat_map(
         },
         "layer": [rectangle, words],
     }
-    if has_detail:
-        below = {**text, "fontSize": 10, "dy": 9, "opacity": 0.8}
-        raised = {**words, "mark": {**text, "fontSize": 12, "dy": -6, "fontWeight": 600}}
-        detail = {"mark": below, "encoding": {"text": {"field": "detail"}}}
-        narrow = {"height": spec["height"], "layer": spec["layer"]}
-        spec["usermeta"] = {"narrow": narrow}
-        spec |= {"height": 46 * len(rows), "layer": [rectangle, raised, detail]}
-    return spec
+    return _add_details(spec, text, len(rows)) if any(cell.detail for cell in cells) else spec
+
+
+def _add_details(spec: Json, text: Json, rows: int) -> Json:
+    """Return a chart with a second line in its cells; on a narrow screen it is as it was."""
+    rectangle, words = spec["layer"]
+    below = {**text, "fontSize": 10, "dy": 9, "opacity": 0.8}
+    raised = {**words, "mark": {**text, "fontSize": 12, "dy": -6, "fontWeight": 600}}
+    detail = {"mark": below, "encoding": {"text": {"field": "detail"}}}
+    narrow = {"height": spec["height"], "layer": spec["layer"]}
+    higher = {"height": 46 * rows, "layer": [rectangle, raised, detail]}
+    return {**spec, "usermeta": {"narrow": narrow}, **higher}
 
 
 def _describe_cell(cell: HeatCell, top: float) -> Json:

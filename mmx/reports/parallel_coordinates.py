@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -96,35 +96,9 @@ def _format_value(axis: Axis, line: int) -> str:
 
 def _draw(axes: Sequence[Axis], values: list[Json], *, lies: bool) -> Json:
     """Return data and layers; ``lies`` exchanges the two directions."""
-    across, along = ("y", "x") if lies else ("x", "y")
-    span = [-0.12, len(axes) - 1 + 0.12] if not lies else [len(axes) - 0.5, -0.5]
-    places: Json = {"field": "at", "type": "quantitative", "axis": None}
-    places["scale"] = {"domain": span, "nice": False, "zero": False}
-    heights: Json = {"field": "value", "type": "quantitative", "axis": None}
-    heights["scale"] = {"domain": [0, 1], "nice": False}
-    shared = {across: places, along: heights}
+    along, shared = _make_encoding(len(axes), lies=lies)
     about = [{"field": "axis", "title": " "}, {"field": "text", "title": "value"}]
     ends = [{"at": place, "value": 0, "to": 1} for place in range(len(axes))]
-    ticks = [
-        {"at": place, "value": value, "text": text}
-        for place, axis in enumerate(axes)
-        for value, text in axis.list_ticks()
-    ]
-    top = 0 if lies else 1
-    names = [{"at": at, "value": top, "text": axis.name} for at, axis in enumerate(axes)]
-
-    def draw_lines(rows: list[Json], colour: str, width: float, opacity: float) -> Json:
-        mark = {"type": "line", "color": colour, "strokeWidth": width, "opacity": opacity}
-        encoding = {**shared, "detail": {"field": "line"}, "order": {"field": "at"}}
-        return {"data": {"values": rows}, "mark": mark, "encoding": encoding}
-
-    def write(rows: list[Json], **style: Any) -> Json:
-        encoding = {**shared, "text": {"field": "text"}}
-        return {"data": {"values": rows}, "mark": {"type": "text", **style}, "encoding": encoding}
-
-    halo = {"stroke": "var(--ground)", "strokeWidth": 4, "strokeJoin": "round", "fontSize": 11}
-    beside = {"align": "center", "dy": 12} if lies else {"align": "left", "dx": 6}
-    above = {"align": "left", "dy": -12} if lies else {"align": "center", "dy": -14}
     others = [each for each in values if not each["lead"]]
     leading = [each for each in values if each["lead"]]
     point = {"type": "point", "size": 40, "opacity": 0, "filled": True}
@@ -135,16 +109,54 @@ def _draw(axes: Sequence[Axis], values: list[Json], *, lies: bool) -> Json:
                 "mark": {"type": "rule", "color": LINE, "strokeWidth": 1.5},
                 "encoding": {**shared, f"{along}2": {"field": "to"}},
             },
-            draw_lines(others, PLAIN, 1, 0.35),
-            draw_lines(leading, COLOURS[0], 2, 0.9),
+            _draw_lines(shared, others, PLAIN, 1, 0.35),
+            _draw_lines(shared, leading, COLOURS[0], 2, 0.9),
             {
                 "data": {"values": values},
                 "mark": point,
                 "encoding": {**shared, "tooltip": about},
             },
-            write(ticks, **beside, **halo),
-            write(ticks, **beside, fontSize=11, color=SOFT),
-            write(names, **above, **halo),
-            write(names, **above, fontSize=11, color=INK, fontWeight=600),
+            *_write_names(axes, shared, lies=lies),
         ]
     }
+
+
+def _make_encoding(count: int, *, lies: bool) -> tuple[str, Json]:
+    """Return the direction of an axis, and where a point of one of ``count`` axes is."""
+    across, along = ("y", "x") if lies else ("x", "y")
+    span = [-0.12, count - 1 + 0.12] if not lies else [count - 0.5, -0.5]
+    places: Json = {"field": "at", "type": "quantitative", "axis": None}
+    places["scale"] = {"domain": span, "nice": False, "zero": False}
+    heights: Json = {"field": "value", "type": "quantitative", "axis": None}
+    heights["scale"] = {"domain": [0, 1], "nice": False}
+    return along, {across: places, along: heights}
+
+
+def _draw_lines(shared: Json, rows: list[Json], colour: str, width: float, opacity: float) -> Json:
+    """Return a layer with a line for each run."""
+    mark = {"type": "line", "color": colour, "strokeWidth": width, "opacity": opacity}
+    encoding = {**shared, "detail": {"field": "line"}, "order": {"field": "at"}}
+    return {"data": {"values": rows}, "mark": mark, "encoding": encoding}
+
+
+def _write_names(axes: Sequence[Axis], shared: Json, *, lies: bool) -> Iterator[Json]:
+    """Yield layers with the ticks and the names of the axes, on a ground of their own."""
+    ticks = [
+        {"at": place, "value": value, "text": text}
+        for place, axis in enumerate(axes)
+        for value, text in axis.list_ticks()
+    ]
+    top = 0 if lies else 1
+    names = [{"at": at, "value": top, "text": axis.name} for at, axis in enumerate(axes)]
+
+    def write(rows: list[Json], **style: Any) -> Json:
+        encoding = {**shared, "text": {"field": "text"}}
+        return {"data": {"values": rows}, "mark": {"type": "text", **style}, "encoding": encoding}
+
+    halo = {"stroke": "var(--ground)", "strokeWidth": 4, "strokeJoin": "round", "fontSize": 11}
+    beside = {"align": "center", "dy": 12} if lies else {"align": "left", "dx": 6}
+    above = {"align": "left", "dy": -12} if lies else {"align": "center", "dy": -14}
+    yield write(ticks, **beside, **halo)
+    yield write(ticks, **beside, fontSize=11, color=SOFT)
+    yield write(names, **above, **halo)
+    yield write(names, **above, fontSize=11, color=INK, fontWeight=600)

@@ -120,9 +120,6 @@ def make_noise_sheet(curves: Sequence[NoiseCurve], floor: float, split: str, see
     names = tuple(curves[0].points[0].metrics)
     primary = names[0]
     areas = {(each.modality, each.noise): each.relative_area(primary) for each in curves}
-    by_modality: dict[str, list[NoiseCurve]] = {}
-    for curve in curves:
-        by_modality.setdefault(curve.modality, []).append(curve)
     return Sheet(
         name="noise",
         title="Noisy modalities",
@@ -136,19 +133,8 @@ def make_noise_sheet(curves: Sequence[NoiseCurve], floor: float, split: str, see
             *(f"{each.modality}, {each.noise}: strength is the {each.what}." for each in curves),
         ),
         grids=tuple(
-            Grid(
-                f"Noise on {modality} ({split})",
-                ("noise", *(("clean", "", "", "", "heavy")), "area"),
-                tuple(
-                    (
-                        each.noise,
-                        *(f"{p.metrics[primary]:.3f} ({p.level})" for p in each.points),
-                        _format_number(areas[modality, each.noise]),
-                    )
-                    for each in members
-                ),
-            )
-            for modality, members in by_modality.items()
+            _make_noise_grid([each for each in curves if each.modality == modality], primary, split)
+            for modality in dict.fromkeys(each.modality for each in curves)
         ),
         columns=(
             *("split", "modality", "noise", "strength", "level", "scaled"),
@@ -163,6 +149,22 @@ def make_noise_sheet(curves: Sequence[NoiseCurve], floor: float, split: str, see
             for x, p in zip(each.relative_strengths, each.points, strict=True)
         ),
         floor=floor,
+    )
+
+
+def _make_noise_grid(curves: Sequence[NoiseCurve], primary: str, split: str) -> Grid:
+    """Return the primary metric of one modality at each strength of each noise."""
+    return Grid(
+        f"Noise on {curves[0].modality} ({split})",
+        ("noise", *(("clean", "", "", "", "heavy")), "area"),
+        tuple(
+            (
+                each.noise,
+                *(f"{p.metrics[primary]:.3f} ({p.level})" for p in each.points),
+                _format_number(each.relative_area(primary)),
+            )
+            for each in curves
+        ),
     )
 
 
@@ -195,25 +197,11 @@ def make_importance_sheet(
     """Return how much each modality contributes, overall and for each class."""
     modalities = tuple(overall.values)
     every = {"": overall, **classes}
-
-    def grid(title: str, first: str, found: Mapping[str, Importance]) -> Grid:
-        return Grid(
-            title,
-            (first, *modalities, "none", "all"),
-            tuple(
-                (
-                    label,
-                    *(f"{each.values[name]:+.3f}" for name in modalities),
-                    f"{each.empty:.3f}",
-                    f"{each.full:.3f}",
-                )
-                for label, each in found.items()
-            ),
-        )
-
-    grids = [grid(f"Shapley values ({split})", "score", {overall.score: overall})]
+    whole = {overall.score: overall}
+    grids = [_make_importance_grid(f"Shapley values ({split})", "score", whole)]
     if classes:
-        grids.append(grid(f"Recall of each class ({split})", "class", classes))
+        title = f"Recall of each class ({split})"
+        grids.append(_make_importance_grid(title, "class", classes))
     return Sheet(
         name="importance",
         title="Importance of the modalities",
@@ -239,6 +227,24 @@ def make_importance_sheet(
             (split, each.score, label, name, phi, each.empty, each.full)
             for label, each in every.items()
             for name, phi in each.values.items()
+        ),
+    )
+
+
+def _make_importance_grid(title: str, first: str, found: Mapping[str, Importance]) -> Grid:
+    """Return what each modality contributes to each score; ``first`` says what a row is."""
+    modalities = tuple(next(iter(found.values())).values)
+    return Grid(
+        title,
+        (first, *modalities, "none", "all"),
+        tuple(
+            (
+                label,
+                *(f"{each.values[name]:+.3f}" for name in modalities),
+                f"{each.empty:.3f}",
+                f"{each.full:.3f}",
+            )
+            for label, each in found.items()
         ),
     )
 

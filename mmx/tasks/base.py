@@ -265,13 +265,7 @@ class Task(ABC):
             self._check_splits(splits)
         first = next(iter(samples.columns.values()))
         values, target = self._make_target(samples, splits)
-        used = np.concatenate(list(splits.values()))
-        contents = {}
-        for modality, column in samples.columns.items():
-            # Rows in no split are not read: they may be unreadable, and they change nothing.
-            rows = np.zeros((len(column), fingerprints.BYTES), dtype=np.uint8)
-            rows[used] = fingerprints.digest_rows(column, used)
-            contents[modality] = rows
+        contents = _digest_used_rows(samples, np.concatenate(list(splits.values())))
         meaning = [target.kind, list(target.classes)]
         notes = [*samples.notes, *cut_notes, *remarks.note_missing(samples.columns, splits)]
         if "train" in given:
@@ -411,6 +405,21 @@ def cut_test(
         rows, make_strata(values)[rows], fraction, seed=splitting.TEST_SEED, purpose="test"
     )
     return {"train": train, "test": test}
+
+
+def _digest_used_rows(
+    samples: Samples, used: splitting.SplitRows
+) -> dict[str, npt.NDArray[np.uint8]]:
+    """Return a digest of each row by modality; zeros for rows in no split.
+
+    Those are not read: they may be unreadable, and they change nothing.
+    """
+    found = {}
+    for modality, column in samples.columns.items():
+        rows = np.zeros((len(column), fingerprints.BYTES), dtype=np.uint8)
+        rows[used] = fingerprints.digest_rows(column, used)
+        found[modality] = rows
+    return found
 
 
 def list_names(names: tuple[str, ...] | list[str], most: int = 12) -> str:

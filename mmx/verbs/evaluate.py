@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ from mmx.stage_id import Role, StageId
 from mmx.stages import load_trained, open_trained
 from mmx.stages.core.reload import read_intact
 from mmx.stages.core.stage_model import attach_criterion
+from mmx.tasks import Target, TaskData
 from mmx.tasks.other_table import keep_known_training_rows, number_as_trained
 from mmx.terminal import Console
 from mmx.training import checkpoint
@@ -179,6 +180,28 @@ def _parser() -> Parser:
     return parser
 
 
+def _load_as_trained(
+    experiment: Experiment,
+    directory: RunDirectory,
+    target: Target,
+    split: str,
+    say: Callable[[str], None],
+) -> TaskData:
+    """Return the target's data, with classes numbered as a model knows them."""
+    task = experiment.target.load()
+    if directory.manifest().data.get(Role.TARGET) != task.fingerprint:
+        say(
+            f"the data of target={experiment.target.name} is not what the run was trained on: "
+            "these numbers are of other data"
+        )
+    name = f"target={experiment.target.name}"
+    task = number_as_trained(task, target, task.splits[split], name)
+    task, missed = keep_known_training_rows(task)
+    if missed:
+        say(missed)
+    return task
+
+
 def _open(
     given: Namespace, experiment: Experiment, directory: RunDirectory, console: Console
 ) -> tuple[evaluate_suites.Evaluated, Criterion]:
@@ -187,19 +210,11 @@ def _open(
     make_deterministic(experiment.trainer.threads, device)
     precision = choose_precision(directory, experiment)
     trained = load_trained(experiment, directory, device)
-    task = experiment.target.load()
-    if directory.manifest().data.get(Role.TARGET) != task.fingerprint:
-        console.print(
-            f"note: the data of target={experiment.target.name} is not what the run was trained "
-            "on: these numbers are of other data",
-            highlight=False,
-            soft_wrap=True,
-        )
-    name = f"target={experiment.target.name}"
-    task = number_as_trained(task, trained.target, task.splits[given.split], name)
-    task, missed = keep_known_training_rows(task)
-    if missed:
-        console.print(f"note: {missed}", highlight=False, soft_wrap=True)
+
+    def say(text: str) -> None:
+        console.print(f"note: {text}", highlight=False, soft_wrap=True)
+
+    task = _load_as_trained(experiment, directory, trained.target, given.split, say)
     data = open_trained(experiment, trained, task, precision)
     criterion = attach_criterion(experiment, Role.TARGET, trained.model, data, task.target)
     # An objective may have trained with the model, as temperatures and class weights do.

@@ -222,6 +222,15 @@ def make_app(service: Service) -> Limits:
     )
 
 
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    413: {"description": "more bytes than are read"},
+    422: {"description": "not what the model reads; problems say what is accepted"},
+    503: {"description": "too many rows are waiting; Retry-After says when to come again"},
+    504: {"description": "no answer in time"},
+}
+"""Status codes of rows that are not answered, for the description of the endpoints."""
+
+
 def _add_endpoints(app: FastAPI, service: Service) -> None:
     inputs = service.reader.inputs
     row = {
@@ -230,10 +239,8 @@ def _add_endpoints(app: FastAPI, service: Service) -> None:
         "additionalProperties": False,
     }
     rows = {"type": "object", "properties": {"rows": {"type": "array", "items": row}}}
-    fields = {
-        name: {"type": "string", "format": "binary"} if each.is_file else {"type": "string"}
-        for name, each in inputs.items()
-    }
+    binary, text = {"type": "string", "format": "binary"}, {"type": "string"}
+    fields = {name: binary if each.is_file else text for name, each in inputs.items()}
 
     async def predict(request: Request) -> Response:
         """Answer rows, of which each has one input at least."""
@@ -257,21 +264,12 @@ def _add_endpoints(app: FastAPI, service: Service) -> None:
         """Return counts in Prometheus' format."""
         return PlainTextResponse(service.counts.format(service.batcher.waiting))
 
-    refusals: dict[int | str, dict[str, Any]] = {
-        code: {"description": text}
-        for code, text in {
-            413: "more bytes than are read",
-            422: "not what the model reads; problems say what is accepted",
-            503: "too many rows are waiting; Retry-After says when to come again",
-            504: "no answer in time",
-        }.items()
-    }
     for path, call, kind, schema in (
         ("/predict", predict, JSON, rows),
         ("/predict/upload", upload, FORM, {"type": "object", "properties": fields}),
     ):
         body = {"requestBody": {"required": True, "content": {kind: {"schema": schema}}}}
-        app.add_api_route(path, call, methods=["POST"], openapi_extra=body, responses=refusals)
+        app.add_api_route(path, call, methods=["POST"], openapi_extra=body, responses=REFUSALS)
     app.add_api_route("/health", health, methods=["GET"])
     app.add_api_route("/metrics", metrics, methods=["GET"])
 

@@ -303,9 +303,6 @@ def _make_gains(
         return {}
     first = next((each for each in compared if each.control.is_trained), compared[0])
     gain = _make_gain(metrics, ours, first, LEVEL, least)
-    level = bonferroni_level(len(compared))
-    gains = {each.control.name: _make_gain(metrics, ours, each, level, least) for each in compared}
-    theirs = {each.control.name: each.scores for each in compared}
     return {
         "notes": []
         if least is None or gain.learned
@@ -325,21 +322,32 @@ def _make_gains(
             verdict=gain.verdict,
             **_state_direction(ours),
         ),
-        "gains": {
-            name: StatedGain(
-                metric=each.metric,
-                value=each.value,
-                interval=_as_list(each.interval),
-                level=level,
-                correction="none" if len(gains) == 1 else f"Bonferroni over {len(gains)}",
-                verdict=each.verdict,
-                **_state_direction(ours),
-                **_count_discordant(ours, theirs[name]),
-            )
-            for name, each in gains.items()
-        },
+        "gains": _state_gains(metrics, ours, compared, least),
         "faster": _find_faster(target, ours, first),
     }
+
+
+def _state_gains(
+    metrics: dict[str, float],
+    ours: SampleScores,
+    compared: Sequence[_Compared],
+    least: Chance | None,
+) -> dict[str, StatedGain]:
+    """Return the gain over each control, with intervals that hold together."""
+    level, found = bonferroni_level(len(compared)), {}
+    for other in compared:
+        gain = _make_gain(metrics, ours, other, level, least)
+        found[other.control.name] = StatedGain(
+            metric=gain.metric,
+            value=gain.value,
+            interval=_as_list(gain.interval),
+            level=level,
+            correction="none" if len(compared) == 1 else f"Bonferroni over {len(compared)}",
+            verdict=gain.verdict,
+            **_state_direction(ours),
+            **_count_discordant(ours, other.scores),
+        )
+    return found
 
 
 def _find_faster(target: Trained, ours: SampleScores, first: _Compared) -> CaughtUp | None:
