@@ -159,33 +159,8 @@ class Builder:
             return None
         try:
             found = locate(name, self.packages)
-        except PermissionError as error:
-            package = str(error.args[0]).split(".", maxsplit=1)[0]
-            trust = f"--allow {package}   (only if you trust it: it will be executed)"
-            self.problems.append(
-                Problem(
-                    given,
-                    f"comes from {error.args[0]}, which no one allowed",
-                    accepted=", ".join(self.packages),
-                    type_this=None if package == "mmx" else trust,
-                )
-            )
-            return None
-        except (ImportError, AttributeError) as error:
-            if renamed := find_class(name):
-                self.problems.append(Problem(given, renamed.why, type_this=renamed.advice))
-                return None
-            reason = f"does not exist ({error})"
-            if missing := _missing_package(name, error):
-                reason += (
-                    f"; install {missing}, put the folder that holds it on PYTHONPATH, "
-                    "or run mmx from that folder"
-                )
-            self.problems.append(Problem(given, reason, closest=_nearest_class(name)))
-            return None
         except Exception as error:  # a user's module may raise anything while it is imported
-            why = f"cannot be imported: {type(error).__name__}: {error}"
-            self.problems.append(Problem(given, why))
+            self.problems.append(self._explain_failure(given, name, error))
             return None
         if not (inspect.isclass(found) and issubclass(found, expected)):
             self.problems.append(Problem(given, f"is not a kind of {expected.__name__}"))
@@ -195,6 +170,34 @@ class Builder:
             self.problems.append(Problem(given, f"is abstract: it lacks {lacks}"))
             return None
         return found
+
+    def _explain_failure(self, given: str, name: str, error: Exception) -> Problem:
+        """Return why a class could not be had."""
+        if isinstance(error, PermissionError):
+            package = str(error.args[0]).split(".", maxsplit=1)[0]
+            trust = f"--allow {package}   (only if you trust it: it will be executed)"
+            return Problem(
+                given,
+                f"comes from {error.args[0]}, which no one allowed",
+                accepted=", ".join(self.packages),
+                type_this=None if package == "mmx" else trust,
+            )
+        if isinstance(error, (ImportError, AttributeError)):
+            return _explain_absence(given, name, error)
+        return Problem(given, f"cannot be imported: {type(error).__name__}: {error}")
+
+
+def _explain_absence(given: str, name: str, error: ImportError | AttributeError) -> Problem:
+    """Return why there is no such class, or what it is called now."""
+    if renamed := find_class(name):
+        return Problem(given, renamed.why, type_this=renamed.advice)
+    reason = f"does not exist ({error})"
+    if missing := _missing_package(name, error):
+        reason += (
+            f"; install {missing}, put the folder that holds it on PYTHONPATH, "
+            "or run mmx from that folder"
+        )
+    return Problem(given, reason, closest=_nearest_class(name))
 
 
 def locate(name: str, packages: Collection[str]) -> Any:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
@@ -81,7 +82,7 @@ def measure_random_missing(
         np.random.default_rng([seed, draw]).random((len(rows), len(names))) for draw in range(DRAWS)
     ]
     outputs: dict[tuple[int, int], list[Tensor]] = {}
-    by_prior = dict.fromkeys(range(len(rates)), 0)
+    by_prior = [0] * len(rates)
     start = 0
     with evaluation_mode(model):
         for part, stored in data.batches(split_rows(rows, BATCH_SIZE)):
@@ -90,22 +91,18 @@ def measure_random_missing(
             start += len(part)
             with precision.autocast():
                 features = model.encode(batch)
-                for place, rate in enumerate(rates):
-                    for draw, numbers in enumerate(uniform):
-                        kept = torch.from_numpy(numbers[own] >= rate).to(data.device)
-                        present = {
-                            name: batch.present[name] & kept[:, column]
-                            for column, name in enumerate(names)
-                        }
-                        answered = answer_subset(model, features, present, prior)
-                        outputs.setdefault((place, draw), []).append(answered)
-                        by_prior[place] += int((~has_any(present)).sum())
+                for (place, rate), (draw, numbers) in product(enumerate(rates), enumerate(uniform)):
+                    kept = torch.from_numpy(numbers[own] >= rate).to(data.device)
+                    present = {
+                        name: batch.present[name] & kept[:, i] for i, name in enumerate(names)
+                    }
+                    answered = answer_subset(model, features, present, prior)
+                    outputs.setdefault((place, draw), []).append(answered)
+                    by_prior[place] += int((~has_any(present)).sum())
     values = data.truth(rows)
-    return [
-        RatePoint(
-            rate,
-            tuple(measure(torch.cat(outputs[place, draw]).cpu(), values) for draw in range(DRAWS)),
-            by_prior[place] / DRAWS,
-        )
-        for place, rate in enumerate(rates)
-    ]
+    found = []
+    for place, rate in enumerate(rates):
+        drawn = [torch.cat(outputs[place, draw]).cpu() for draw in range(DRAWS)]
+        points = tuple(measure(each, values) for each in drawn)
+        found.append(RatePoint(rate, points, by_prior[place] / DRAWS))
+    return found

@@ -108,6 +108,34 @@ def measure_noise_curves(
         seed: Seed of the noise.
     """
     corruptions = find_corruptions(data)
+    clean, answers = _answer_corrupted(model, data, rows, precision, prior, corruptions, seed)
+    values = data.truth(rows)
+    clean_metrics = measure(clean, values)
+
+    def point(name: str, noise: Noise, strength: float) -> NoisePoint:
+        found = answers.get((name, noise.name, strength))
+        metrics = measure(found.outputs, values) if found else clean_metrics
+        return NoisePoint(strength, noise.level(strength), metrics, found.by_prior if found else 0)
+
+    return [
+        NoiseCurve(
+            name, noise.name, noise.what, tuple(point(name, noise, s) for s in noise.strengths)
+        )
+        for name, corruption in corruptions.items()
+        for noise in corruption.noises
+    ]
+
+
+def _answer_corrupted(
+    model: MultimodalModel,
+    data: Data,
+    rows: Rows,
+    precision: Precision,
+    prior: Tensor,
+    corruptions: dict[str, Corruption[Any, Any]],
+    seed: int,
+) -> tuple[Tensor, dict[NoiseKey, SubsetOutputs]]:
+    """Return the outputs of clean rows, and those under each noise but the one of strength 0."""
     clean: list[Tensor] = []
     noisy: dict[NoiseKey, list[Tensor]] = {}
     by_prior: dict[NoiseKey, int] = {}
@@ -124,24 +152,10 @@ def measure_noise_curves(
                     outputs = answer_subset(model, features, corrupted.present, prior)
                     noisy.setdefault(key, []).append(outputs)
                     by_prior[key] = by_prior.get(key, 0) + int((~has_any(corrupted.present)).sum())
-    values = data.truth(rows)
     answers = {
         key: SubsetOutputs(torch.cat(parts).cpu(), by_prior[key]) for key, parts in noisy.items()
     }
-    clean_metrics = measure(torch.cat(clean).cpu(), values)
-
-    def point(name: str, noise: Noise, strength: float) -> NoisePoint:
-        found = answers.get((name, noise.name, strength))
-        metrics = measure(found.outputs, values) if found else clean_metrics
-        return NoisePoint(strength, noise.level(strength), metrics, found.by_prior if found else 0)
-
-    return [
-        NoiseCurve(
-            name, noise.name, noise.what, tuple(point(name, noise, s) for s in noise.strengths)
-        )
-        for name, corruption in corruptions.items()
-        for noise in corruption.noises
-    ]
+    return torch.cat(clean).cpu(), answers
 
 
 def find_corruptions(data: Data) -> dict[str, Corruption[Any, Any]]:

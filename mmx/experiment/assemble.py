@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 
 from mmx.balance import Balance
-from mmx.calibration import Calibration
 from mmx.config.build import Builder
 from mmx.config.chosen import find_target
 from mmx.config.nodes import ConfigNode
@@ -37,7 +36,7 @@ from mmx.experiment.kept_facts import open_fact_keeper
 from mmx.experiment.opener import find_special_files, refuse_unusable_paths
 from mmx.experiment.parts import (
     RoleParts,
-    build_callbacks,
+    build_around,
     build_optional,
     build_parts,
     build_roles,
@@ -60,7 +59,6 @@ from mmx.metrics import Metric
 from mmx.modalities import Modality
 from mmx.stage_id import Role
 from mmx.tasks import Task
-from mmx.trackers import Tracker
 from mmx.training.optimizer import Optimizer
 from mmx.training.trainer import Trainer
 from mmx.transfer import Transfer
@@ -289,12 +287,7 @@ def _build(
         )
     regularizer = build_optional(builder, config, Regularizer, "regularizer")
     balance = build_optional(builder, config, Balance, "balance")
-    # Configs from before there was a choice have neither key.
-    chosen = {"metric": {}, "calibration": {}, "tracker": {}, **config}
-    metric = build_optional(builder, chosen, Metric, "metric")
-    calibration = build_optional(builder, chosen, Calibration, "calibration")
-    tracker = build_optional(builder, chosen, Tracker, "tracker")
-    callbacks = build_callbacks(builder, config)
+    around = build_around(builder, config)
     tasks = {Role.SOURCE: source, Role.TARGET: target}
     modalities = choose_modalities(builder, settings, tasks)
     config, transfer = complete_map(builder, config, transfer, modalities)
@@ -302,13 +295,12 @@ def _build(
     config, roles = build_roles(
         builder, config, settings, source, balance, dropped, takes_fusion=takes_fusion
     )
-    # From here on only modalities of the tasks count: other encoders are not read.
-    inputs = list_modalities(modalities.values())
     config, groups = group_encoders(builder, config, settings, modalities)
     parts = replace(parts, encoder_groups=groups)
+    # From here on only modalities of the tasks count: other encoders are not read.
+    inputs = list_modalities(modalities.values())
     nodes, encoder_keys = _select_encoder_nodes(builder, config, inputs, dropped)
     encoders, vectorizers = _build_encoders(builder, nodes, encoder_keys)
-    config = {**config, "encoder": nodes}
     origins = transfer.modality_map if transfer is not None else {}
     builder.problems.extend(find_unlike_nodes(nodes, groups, origins))
     built = Built(
@@ -322,17 +314,17 @@ def _build(
         regularizer=regularizer,
         parts=parts,
         balance=balance,
-        metric=metric,
-        calibration=calibration,
-        tracker=tracker,
-        callbacks=callbacks,
+        metric=around.metric,
+        calibration=around.calibration,
+        tracker=around.tracker,
+        callbacks=around.callbacks,
         published=published,
         encoders=encoders,
         vectorizers=vectorizers,
         failed=frozenset(nodes) - encoders.keys(),
         encoder_keys=encoder_keys,
     )
-    return _drop_source_epochs(config, built, dropped)
+    return _drop_source_epochs({**config, "encoder": nodes}, built, dropped)
 
 
 def _keep_true_names(

@@ -1,4 +1,4 @@
-"""The nodes after the encoders: sharing, mapping, missing, fusion and objectives."""
+"""The nodes besides tasks, transfer and encoders: around the fusion, and around the model."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections import abc
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from mmx.balance import Balance
+from mmx.calibration import Calibration
 from mmx.callbacks import Callback
 from mmx.config.build import Builder
 from mmx.config.nodes import ConfigNode
@@ -18,6 +19,7 @@ from mmx.fusion import Fusion
 from mmx.fusion.concat import Concat
 from mmx.fusion.match import width_option
 from mmx.mapping import Mapping
+from mmx.metrics import Metric
 from mmx.missing import Missing
 from mmx.missing.mask import Mask
 from mmx.modalities import Modality
@@ -27,6 +29,7 @@ from mmx.quoting import format_value
 from mmx.sharing import Sharing
 from mmx.stage_id import Role
 from mmx.tasks import Task
+from mmx.trackers import Tracker
 from mmx.transfer.regularizers import Regularizer
 
 PartT = TypeVar("PartT")
@@ -66,6 +69,26 @@ def build_callbacks(builder: Builder, config: ConfigNode) -> tuple[Callback, ...
         builder.build(node, Callback, f"callbacks[{place}]") for place, node in enumerate(nodes)
     ]
     return tuple(each for each in made if each is not None)
+
+
+class Around(NamedTuple):
+    """Parts that a run measures, calibrates and tells by; none needs to be there."""
+
+    metric: Metric | None
+    calibration: Calibration | None
+    tracker: Tracker | None
+    callbacks: tuple[Callback, ...]
+
+
+def build_around(builder: Builder, config: ConfigNode) -> Around:
+    """Build the parts that no model consists of; old configs lack the keys of some."""
+    chosen = {"metric": {}, "calibration": {}, "tracker": {}, **config}
+    return Around(
+        build_optional(builder, chosen, Metric, "metric"),
+        build_optional(builder, chosen, Calibration, "calibration"),
+        build_optional(builder, chosen, Tracker, "tracker"),
+        build_callbacks(builder, config),
+    )
 
 
 def build_parts(builder: Builder, config: ConfigNode) -> Parts:

@@ -91,18 +91,20 @@ def _draw_means(found: ManyRuns, target: str) -> Chart:
     return Chart(title, spec, grid, note=note)
 
 
+def _place_line(line: GroupLine, metric: str) -> Json:
+    """Return a point of the chart of metric against seconds."""
+    place = {"x": line.seconds, "y": line.test.value, "row": line.group.name}
+    facts = {"best": line.is_best, "front": line.is_on_front}
+    seconds = chart_specs.format_short(line.seconds)
+    return {**place, **facts, "about": f"{seconds} s, {metric} {format_mean(line.test)}"}
+
+
 def _draw_front(found: ManyRuns, target: str) -> Chart | None:
     """Return the metric against seconds of training, with the Pareto front as steps."""
     lines = [x for x in _list_lines(found, target) if math.isfinite(x.test.value)]
     if len(lines) < 2:
         return None
-    values: list[Json] = []
-    for line in lines:
-        seconds = chart_specs.format_short(line.seconds)
-        place = {"x": line.seconds, "y": line.test.value, "row": line.group.name}
-        facts = {"best": line.is_best, "front": line.is_on_front}
-        about = f"{seconds} s, {found.metric} {format_mean(line.test)}"
-        values.append({**place, **facts, "about": about})
+    values = [_place_line(line, found.metric) for line in lines]
     front = sorted((each for each in values if each["front"]), key=lambda each: each["x"])
     end = {"x": max(each["x"] for each in values), "y": front[-1]["y"]} if front else {}
     x: Json = {"field": "x", "type": "quantitative", "title": "seconds of training"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from mmx.json_object import Json
 from mmx.reports import chart_specs
@@ -248,12 +248,8 @@ def draw_classes(found: ClassTable | None) -> Chart | None:
     return Chart(title, spec, grid, small=True)
 
 
-def draw_transfer(report: Json) -> Chart | None:
-    """Return how many tensors of each part were copied, adapted, frozen and fresh.
-
-    Args:
-        report: What ``transfer.json`` holds.
-    """
+def _count_fates(report: Json) -> dict[str, dict[str, int]]:
+    """Return how many tensors of each part had each fate."""
     counts: dict[str, dict[str, int]] = {}
     for fate in FATES:
         names = report.get(fate)
@@ -261,17 +257,30 @@ def draw_transfer(report: Json) -> Chart | None:
             part = ".".join(str(name).split(".")[: 2 if str(name).startswith("encoders.") else 1])
             own = counts.setdefault(part, dict.fromkeys(FATES, 0))
             own[fate] += 1
-    if not counts:
-        return None
-    values = []
+    return counts
+
+
+def _stack(counts: dict[str, dict[str, int]]) -> Iterator[Json]:
+    """Yield a piece of a part's bar for each fate that a tensor of it had."""
     for part, own in counts.items():
         start = 0
         for fate, count in own.items():
             if count:
                 place = {"row": part, "low": start, "high": start + count, "fate": fate}
                 said = {"text": str(count), "about": f"{count} {fate}"}
-                values.append({**place, "middle": start + count / 2, **said})
+                yield {**place, "middle": start + count / 2, **said}
             start += count
+
+
+def draw_transfer(report: Json) -> Chart | None:
+    """Return how many tensors of each part were copied, adapted, frozen and fresh.
+
+    Args:
+        report: What ``transfer.json`` holds.
+    """
+    counts = _count_fates(report)
+    if not counts:
+        return None
     used = [fate for fate in FATES if any(own[fate] for own in counts.values())]
     x: Json = {"type": "quantitative", "title": "tensors"}
     x["axis"] = {"tickMinStep": 1, "tickCount": 6, "format": "d"}
@@ -283,7 +292,7 @@ def draw_transfer(report: Json) -> Chart | None:
     ends = {"x": {**x, "field": "low"}, "x2": {"field": "high"}}
     spec = {
         **chart_specs.make_frame(28 * len(counts)),
-        "data": {"values": values},
+        "data": {"values": list(_stack(counts))},
         "encoding": {"y": chart_specs.make_rows(list(counts))},
         "layer": [
             {"mark": bar, "encoding": {**ends, "color": fill, "tooltip": about}},

@@ -337,36 +337,43 @@ class Table(CutTask):
                 continue
             # A wrong root loses all files; single lost files are only noted.
             if not columns[name].present.any() and self.labelled:
-                first = next(iter(lost.values()))
-                near = find_with_suffix(first)
-                tip = type_task_option("root", "<folder that the paths are relative to>")
-                raise DataError(
-                    f"{self.name}: none of the files in column '{given.names[0]}' exists; "
-                    f"the first was expected at {shorten(str(first))}"
-                    + (f", where there is {near.name}" if near else ""),
-                    tip=f"write the names with {near.suffix}" if near else tip,
-                )
+                self._refuse_lost_files(given.names[0], next(iter(lost.values())))
             count = len(lost) + int(columns[name].present.sum())
             notes.append(f"{name}: {len(lost)} of {count} files do not exist")
         for column in columns.values():
             column.row_names, column.decimal = table.row_names, self.csv.decimal
-        none = ~np.any([column.present for column in columns.values()], axis=0)
-        # ``mmx predict`` reports such rows one by one.
-        if none.any() and self.labelled and self.unusable == "refuse":
-            row = int(none.argmax())
-            gone = [
-                f"; {shorten(str(path))} does not exist"
-                for c in columns.values()
-                if (path := c.lost.get(row))
-            ]
-            raise DataError(
-                f"{self.name}: {table.row_names(row)} has no modality at all: "
-                f"{', '.join(columns)} {'is' if len(columns) == 1 else 'are'} missing"
-                + "".join(gone),
-                tip=type_task_option("unusable", "drop")
-                + ", or remove the row (rows count from 1, the header not counted)",
-            )
+        if self.labelled and self.unusable == "refuse":  # ``mmx predict`` reports rows one by one
+            self._refuse_empty_row(table, columns)
         return columns, notes
+
+    def _refuse_lost_files(self, column: str, first: Path) -> None:
+        """Refuse a column of which no file exists."""
+        near = find_with_suffix(first)
+        tip = type_task_option("root", "<folder that the paths are relative to>")
+        raise DataError(
+            f"{self.name}: none of the files in column '{column}' exists; "
+            f"the first was expected at {shorten(str(first))}"
+            + (f", where there is {near.name}" if near else ""),
+            tip=f"write the names with {near.suffix}" if near else tip,
+        )
+
+    def _refuse_empty_row(self, table: OpenTable, columns: dict[str, Column]) -> None:
+        """Refuse the first row that has no input at all, if there is one."""
+        none = ~np.any([column.present for column in columns.values()], axis=0)
+        if not none.any():
+            return
+        row = int(none.argmax())
+        gone = [
+            f"; {shorten(str(path))} does not exist"
+            for c in columns.values()
+            if (path := c.lost.get(row))
+        ]
+        raise DataError(
+            f"{self.name}: {table.row_names(row)} has no modality at all: "
+            f"{', '.join(columns)} {'is' if len(columns) == 1 else 'are'} missing" + "".join(gone),
+            tip=type_task_option("unusable", "drop")
+            + ", or remove the row (rows count from 1, the header not counted)",
+        )
 
     def _make_blank_values(self, count: int) -> labels.LabelValues:
         """Return placeholder values of rows without known labels."""

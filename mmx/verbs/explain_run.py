@@ -15,11 +15,12 @@ from mmx.explanations import METHODS, Method
 from mmx.explanations.chosen_rows import ChosenRow, choose_rows, judge_rows
 from mmx.explanations.explained_rows import ExplainedRow, explain_inputs, list_unused
 from mmx.explanations.shares import Shares, measure_row_shares, measure_shares
+from mmx.metrics import Metric
 from mmx.runs.directory import RunDirectory
 from mmx.stage_id import Role
 from mmx.stages import open_trained
 from mmx.stages.core.opened_data import decode_task
-from mmx.tasks import TaskData
+from mmx.tasks import Target, TaskData
 from mmx.tasks.other_table import keep_known_training_rows, number_as_trained
 from mmx.training.data import Data, Rows
 from mmx.verbs.predict import OpenedModel, open_model
@@ -93,15 +94,22 @@ def answer_split(
     prior = compute_prior(trained.target.standardize(known), trained.target)
     data = data.unlock_test()
     answers = predict_subsets(trained.model, data, rows, opened.precision, prior)
-    notes = [each for each in (note, missed) if each]
+    shares, other = _measure_shares(answers, rows, task.target, experiment.metric)
+    notes = tuple(each for each in (note, missed, other) if each)
+    return Answered(opened, task, split, answers, shares, notes)
+
+
+def _measure_shares(
+    answers: SubsetAnswers, rows: Rows, target: Target, metric: Metric | None
+) -> tuple[Shares, str]:
+    """Return the inputs' shares of the chosen metric, or of the usual one and why."""
     try:
-        shares = measure_shares(answers, rows, task.target, experiment.metric)
+        return measure_shares(answers, rows, target, metric), ""
     except DataError as error:
-        if experiment.metric is None:
+        if metric is None:
             raise
-        shares = measure_shares(answers, rows, task.target)
-        notes.append(f"{error.message}: shares are of {shares.metric}")
-    return Answered(opened, task, split, answers, shares, tuple(notes))
+        shares = measure_shares(answers, rows, target)
+        return shares, f"{error.message}: shares are of {shares.metric}"
 
 
 def explain_rows(

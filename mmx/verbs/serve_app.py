@@ -25,7 +25,7 @@ from mmx.verbs.predict_answers import AskedRows, OpenedModel
 from mmx.verbs.predict_rows import RowAnswers
 from mmx.verbs.predict_source import OpenedRows, RowSourceInUse
 from mmx.verbs.serve_batches import Batcher
-from mmx.verbs.serve_inputs import RefusedError, RequestRow, RowReader, bound_pixels
+from mmx.verbs.serve_inputs import Input, RefusedError, RequestRow, RowReader, bound_pixels
 from mmx.verbs.serve_limits import BusyError, Counts, Limits, RequestTooLargeError
 from mmx.verbs.serve_threads import call_in_own_thread
 
@@ -231,16 +231,21 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 """Status codes of rows that are not answered, for the description of the endpoints."""
 
 
-def _add_endpoints(app: FastAPI, service: Service) -> None:
-    inputs = service.reader.inputs
+def _describe_bodies(inputs: Mapping[str, Input]) -> tuple[Json, Json]:
+    """Return the JSON schemas of rows in a body, and of a form with one row."""
     row = {
         "type": "object",
         "properties": {name: each.describe() for name, each in inputs.items()},
         "additionalProperties": False,
     }
-    rows = {"type": "object", "properties": {"rows": {"type": "array", "items": row}}}
     binary, text = {"type": "string", "format": "binary"}, {"type": "string"}
     fields = {name: binary if each.is_file else text for name, each in inputs.items()}
+    rows = {"type": "object", "properties": {"rows": {"type": "array", "items": row}}}
+    return rows, {"type": "object", "properties": fields}
+
+
+def _add_endpoints(app: FastAPI, service: Service) -> None:
+    rows, form = _describe_bodies(service.reader.inputs)
 
     async def predict(request: Request) -> Response:
         """Answer rows, of which each has one input at least."""
@@ -266,7 +271,7 @@ def _add_endpoints(app: FastAPI, service: Service) -> None:
 
     for path, call, kind, schema in (
         ("/predict", predict, JSON, rows),
-        ("/predict/upload", upload, FORM, {"type": "object", "properties": fields}),
+        ("/predict/upload", upload, FORM, form),
     ):
         body = {"requestBody": {"required": True, "content": {kind: {"schema": schema}}}}
         app.add_api_route(path, call, methods=["POST"], openapi_extra=body, responses=REFUSALS)

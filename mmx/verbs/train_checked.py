@@ -47,8 +47,7 @@ def run_line(
     line = take_processes(expand(line))
     refuse_jobs_of_one_run(line)
     where, jobs = check_line(line, allowed)
-    for text in list_option_notes(jobs, line.config_dirs):
-        Console(stderr=True).print(f"note: {text}", highlight=False, soft_wrap=True)
+    _print_notes(list_option_notes(jobs, line.config_dirs))
     where = where if again is None else again.path
     until = find_end(find_budget(jobs))
     here = jobs[0].composed.launcher.name == "basic"  # jobs run on this machine
@@ -67,12 +66,16 @@ def run_line(
         print(ended.path)
         return ended.code
     job = jobs[0]
-    alone = job.experiment.settings.processes == 1  # others divide the cores among themselves
-    note = take_free_threads(job.experiment.trainer.threads, before) if alone else ""
-    if note:
-        Console(stderr=True).print(f"note: {note}", highlight=False, soft_wrap=True)
+    if job.experiment.settings.processes == 1:  # others divide the cores among themselves
+        _print_notes([take_free_threads(job.experiment.trainer.threads, before)])
     directory, outcome = start_run(job.composed, job.experiment, None, where, argv, until=until)
     return conclude(directory, outcome, argv)
+
+
+def _print_notes(notes: Sequence[str]) -> None:
+    """Print what is to be known of a line; nothing of an empty text."""
+    for text in filter(None, notes):
+        Console(stderr=True).print(f"note: {text}", highlight=False, soft_wrap=True)
 
 
 def list_option_notes(found: Sequence[Job], extra: Sequence[Path]) -> list[str]:

@@ -9,6 +9,7 @@ correlation over all shifts.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -56,28 +57,9 @@ def compare_sounds(
     """
     rows = np.unique(np.concatenate([each for search in searches for each in search]))
     channel = find_channel(reader)
-    prints = np.zeros((len(column), FREQUENCIES))
-    lengths = np.zeros(len(column))
-    known = np.zeros(len(column), dtype=np.bool_)
-    unreadable: dict[int, str] = {}
-
-    def read(place: int) -> None:
-        row = int(rows[place])
-        if not column.present[row]:
-            return
-        try:
-            sound = _read_at_rate(column, row, channel)
-        except DataError as error:
-            unreadable[row] = error.message
-            return
-        made = make_fingerprint(sound)
-        if made is not None:
-            prints[row], lengths[row] = made
-            known[row] = True
-
-    call_each(read, len(rows))
-    found = find_candidates(prints, known, searches, radius=RADIUS, most=NEAREST)
-    ratios = np.abs(np.log(lengths[found.rows] / lengths[found.others]))
+    made = _make_fingerprints(column, rows, channel)
+    found = find_candidates(made.prints, made.known, searches, radius=RADIUS, most=NEAREST)
+    ratios = np.abs(np.log(made.lengths[found.rows] / made.lengths[found.others]))
     of_one_length = ratios <= math.log(LENGTHS)
     mine, others = found.rows[of_one_length], found.others[of_one_length]
     correlations = np.array(
@@ -89,7 +71,51 @@ def compare_sounds(
         ]
     )
     alike = correlations >= ALIKE
-    return PairComparison.of(mine[alike], others[alike], 1 - correlations[alike], unreadable)
+    return PairComparison.of(mine[alike], others[alike], 1 - correlations[alike], made.unreadable)
+
+
+@dataclass(frozen=True)
+class _Fingerprints:
+    """What sounds are compared by at first, with a place for each row of a column.
+
+    Attributes:
+        prints: ``(N, F)``, of rows that are known.
+        lengths: ``(N,)``, of rows that are known.
+        known: ``(N,)``, False where a row has no sound, a silent or an unreadable one.
+        unreadable: Row to why it cannot be read.
+    """
+
+    prints: npt.NDArray[np.float64]
+    lengths: npt.NDArray[np.float64]
+    known: npt.NDArray[np.bool_]
+    unreadable: dict[int, str]
+
+
+def _make_fingerprints(
+    column: AudioColumn, rows: npt.NDArray[np.int64], channel: int | None
+) -> _Fingerprints:
+    """Read some rows of a column, several at once."""
+    count = len(column)
+    found = _Fingerprints(
+        np.zeros((count, FREQUENCIES)), np.zeros(count), np.zeros(count, dtype=np.bool_), {}
+    )
+
+    def read(place: int) -> None:
+        row = int(rows[place])
+        if not column.present[row]:
+            return
+        try:
+            sound = _read_at_rate(column, row, channel)
+        except DataError as error:
+            found.unreadable[row] = error.message
+            return
+        made = make_fingerprint(sound)
+        if made is not None:
+            found.prints[row], found.lengths[row] = made
+            found.known[row] = True
+
+    call_each(read, len(rows))
+    return found
 
 
 def _read_at_rate(column: AudioColumn, row: int, channel: int | None) -> SoundSamples:
