@@ -19,13 +19,13 @@ CODES = frozenset(
     ]
 )
 """Units of money that are words."""
-SPACES = " \N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}'’"
+SPACES = " \N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}'’_"
 """What separates thousands, whatever the decimal mark."""
 
 _BODY = re.compile(
-    r"(?P<sign>[+-]?)(?P<body>[0-9][0-9.,'’\s]*|[.,][0-9]+)(?P<power>[eE][+-]?[0-9]+)?"
+    r"(?P<sign>[+-]?)(?P<body>[0-9][0-9.,'’_\s]*|[.,][0-9]+)(?P<power>[eE][+-]?[0-9]+)?"
 )
-_UNIT = re.compile(r"[^0-9.,+\-()\s]+")
+_UNIT = re.compile(r"[^0-9.,+\-()_\s]+")
 _THOUSANDS_POINT = re.compile(r"[1-9][0-9]{0,2}(\.[0-9]{3})+")
 _SHORT = re.compile(r"[0-9]{1,3}")
 _YMD = r"(?P<year>[0-9]{4})(?P<mark>[-/.])(?P<month>[0-9]{1,2})(?P=mark)(?P<day>[0-9]{1,2})"
@@ -97,11 +97,22 @@ class MixedUnitsError(ValueError):
 
 
 def is_plain_number(text: str) -> bool:
-    """Return whether Python reads a text as a finite number."""
+    """Return whether a text is a finite number without anything between its digits."""
+    number = read_float(text)
+    return number is not None and math.isfinite(number)
+
+
+def read_float(cell: float | str) -> float | None:
+    """Return a cell as a number, which may be infinite or NaN; None if it is none.
+
+    Python reads ``1_1`` as 11, which makes it the code ``11``; here it is no number.
+    """
+    if isinstance(cell, str) and "_" in cell:
+        return None
     try:
-        return math.isfinite(float(text))
+        return float(cell)
     except ValueError:
-        return False
+        return None
 
 
 def find_spelling(cells: Collection[str], decimal: str | None = None) -> Spelling | None:

@@ -429,7 +429,8 @@ def _read_number(column: TabularColumn, name: str, row: int, spelling: Spelling 
         raise DataError(
             f"{column.name_row(row)}: column '{name}' holds {cell!r}, but only numbers in the "
             "training rows",
-            tip="read it as words: " + type_override("target.tabular.categorical", [name]),
+            tip="list it in target.missing if it stands for no value; "
+            f"{type_override('target.tabular.categorical', [name])} reads words",
         )
     return number
 

@@ -20,6 +20,7 @@ from mmx.modalities.number_spelling import (
     could_be_thousands,
     find_compact_date,
     find_spelling,
+    read_float,
 )
 from mmx.quoting import type_override
 
@@ -127,8 +128,8 @@ class KnownCells:
         """
         numbers: list[float] = []
         for cell in self.cells:
-            number = _read_float(cell)
-            if number is None:
+            number = read_float(cell)
+            if number is None or math.isnan(number):
                 return
             numbers.append(number)
         values = np.array(numbers)
@@ -265,6 +266,8 @@ def _simplify(name: str) -> str | Decimal:
     """Return a name without differences that are easy to overlook."""
     seen = "".join(each for each in name if unicodedata.category(each) != "Cf")  # zero-width
     text = " ".join(unicodedata.normalize("NFKC", seen).casefold().split())
+    if "_" in text:  # which Decimal passes over
+        return text
     try:
         number = Decimal(text)
     except InvalidOperation:
@@ -272,19 +275,7 @@ def _simplify(name: str) -> str | Decimal:
     return number if number.is_finite() else text
 
 
-def _read_float(cell: float | str) -> float | None:
-    """Return a cell as a number, which may be infinite; None if it is none."""
-    try:
-        number = float(cell)
-    except ValueError:
-        return None
-    return None if math.isnan(number) else number
-
-
 def parse_number(cell: Cell) -> float | None:
     """Return the cell as a finite number, or None if it is not one."""
-    try:
-        number = float(cell) if cell is not None else math.nan
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
+    number = None if cell is None else read_float(cell)
+    return number if number is not None and math.isfinite(number) else None

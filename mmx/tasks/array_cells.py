@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from mmx.errors import DataError
 from mmx.modalities.files import name_row as number_row
+from mmx.modalities.number_spelling import read_float
 from mmx.modalities.tabular_kinds import parse_number
 from mmx.tasks.cells import ColumnCells
 from mmx.tasks.labels import NameRow
@@ -156,9 +157,9 @@ def _show(cell: Any) -> str:
 
 def _to_number(name: str, row: str, cell: Any) -> float:
     try:
-        if isinstance(cell, bool | bytes | dict):
+        if isinstance(cell, bool | bytes | dict) or (number := read_float(cell)) is None:
             raise TypeError
-        return float(cell)
+        return number
     except (TypeError, ValueError, OverflowError) as error:
         raise DataError(
             f"{row}: column '{name}' holds {_show(cell)}, which is no number",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,10 @@ import numpy.typing as npt
 
 from mmx.errors import DataError
 from mmx.modalities.files import name_row as number_row
+from mmx.modalities.tabular_kinds import group_alike
 from mmx.tasks.advice import type_task_option
 from mmx.tasks.labels import NameRow
+from mmx.tasks.spelling import unify_spelling
 from mmx.tasks.splits import SplitRows
 
 
@@ -44,7 +46,7 @@ class RowKeys:
 def read_row_groups(
     name: str, texts: Sequence[str | None], rows: SplitRows, name_row: NameRow = number_row
 ) -> RowKeys:
-    """Return the groups of rows; spaces around a name do not count.
+    """Return the groups of rows; spaces around a name do not count, and ``1.0`` is ``1``.
 
     Args:
         name: Of the column.
@@ -56,13 +58,31 @@ def read_row_groups(
         DataError: One of them has none.
     """
     refuse_missing("group", name, texts, rows, name_row)
-    known = {row: (texts[row] or "").strip() for row in rows.tolist()}
+    known = _join_spellings({row: (texts[row] or "").strip() for row in rows.tolist()})
     names = tuple(sorted(set(known.values())))
     index = {each: place for place, each in enumerate(names)}
     of_rows = np.full(len(texts), -1, dtype=np.int64)
     for row, each in known.items():
         of_rows[row] = index[each]
     return RowKeys(name, of_rows, names, name_row)
+
+
+def _join_spellings(known: dict[int, str]) -> dict[int, str]:
+    """Return the names of rows, in one spelling where two spellings are of one name."""
+    names = sorted(set(known.values()))
+    unified = {name: str(other) for name, other in zip(names, unify_spelling(names), strict=True)}
+    if len(set(unified.values())) == len(names):
+        return known  # as they are written, so that their order stays
+    return {row: unified[name] for row, name in known.items()}
+
+
+def note_alike(groups: RowKeys) -> Iterator[str]:
+    """Yield a note for groups that may be one: rows of it may then be in two splits."""
+    for names in group_alike(groups.names):
+        yield (
+            f"groups {', '.join(map(repr, names))} in column '{groups.name}' differ only in "
+            "spaces, case or spelling, and count as different groups"
+        )
 
 
 def refuse_missing(

@@ -26,7 +26,7 @@ from mmx.tasks.cells import ColumnCells
 from mmx.tasks.column_uses import list_column_uses
 from mmx.tasks.csv_format import CsvFormat
 from mmx.tasks.open_table import OpenTable, join_tables, open_table
-from mmx.tasks.row_keys import RowKeys, read_row_groups
+from mmx.tasks.row_keys import RowKeys, note_alike, read_row_groups
 from mmx.tasks.split_names import SPLITS, find_split, note_synonyms
 from mmx.tasks.splits import SplitRows
 from mmx.tasks.table_columns import (
@@ -263,6 +263,7 @@ class Table(CutTask):
         if self.group is not None:
             texts = table.to_texts(self.group, cells[self.group], missing)
             groups = read_row_groups(self.group, texts, rows, table.row_names)
+            notes = tuple(note_alike(groups))
         if self.time is not None:
             texts = table.to_texts(self.time, cells[self.time], missing)
             times, notes = read_times(self.time, texts, rows, table.row_names)

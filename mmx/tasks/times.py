@@ -32,6 +32,8 @@ _YEAR_LAST = re.compile(r"(?P<one>\d{1,2})([-/.])(?P<two>\d{1,2})\2(?P<year>\d{4
 _YEAR_FIRST_DIGITS = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])")
 _YEAR_LAST_DIGITS = re.compile(r"(?:0?[1-9]|[12]\d|3[01])(?:0[1-9]|[12]\d|3[01])(?:19|20)\d\d")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,4})?")
+_UNITS = {10: "seconds", 13: "milliseconds", 16: "microseconds", 19: "nanoseconds"}
+"""Number of digits of a time since 1970, from 2001 on, to its unit."""
 _EPOCH = datetime.date(1970, 1, 1)
 
 Instant = int | Fraction | Decimal
@@ -133,6 +135,7 @@ def _choose_reader(column: _Column) -> tuple[ReadCell, tuple[str, ...]]:
     some = next(iter(column.cells.values()), "0")
     if _NUMBER.fullmatch(some):
         _refuse_days_first(column)
+        _refuse_mixed_units(column)
         return _read_number, ()
     if _YEAR_FIRST.fullmatch(some):
         return lambda text: _read_date(_match(_YEAR_FIRST, text), "month", "day"), ()
@@ -145,6 +148,23 @@ def _refuse_days_first(column: _Column) -> None:
     if year_last and not all(_YEAR_FIRST_DIGITS.fullmatch(text) for text in column.cells.values()):
         row, text = next(iter(column.cells.items()))
         raise column.error(row, text, "looks like a date with the year last, in digits alone")
+
+
+def _refuse_mixed_units(column: _Column) -> None:
+    """Refuse seconds since 1970 beside milliseconds, microseconds or nanoseconds."""
+    first: dict[int, int] = {}
+    for row, text in column.cells.items():
+        if not (text.isdecimal() and len(text) in _UNITS):
+            return
+        first.setdefault(len(text), row)
+    if len(first) > 1:
+        (length, row), (other, later) = list(first.items())[:2]
+        raise column.error(
+            later,
+            column.cells[later],
+            f"looks like {_UNITS[other]} since 1970, and {column.name_row(row)} "
+            f"({column.cells[row]!r}) like {_UNITS[length]}",
+        )
 
 
 def _choose_order(column: _Column) -> tuple[ReadCell, tuple[str, ...]]:

@@ -49,6 +49,7 @@ def fit(cells, name: str = "n", decimal: str | None = None, **options):
         (["12%", "5.5 %"], None, [12, 5.5], ["unit %", "'12%' is 12"]),
         (["1 234", "1\u00a0234\u00a0567", "5"], None, [1234, 1234567, 5], ["point"]),
         (["1'234.5", "7"], None, [1234.5, 7], ["point"]),
+        (["1_234", "2_345_678", "7"], None, [1234, 2345678, 7], ["point", "'1_234' is 1234"]),
         (["12,34,567", "1,00,000"], None, [1234567, 100000], ["point"]),
         (["\u22125,5", "3"], None, [-5.5, 3], ["comma"]),
         (["1,234", "5,678"], ",", [1.234, 5.678], ["comma"]),
@@ -83,6 +84,7 @@ def test_numbers_as_people_write_them(cells, decimal, expected, says):
         ["2021-02-30", "2021-01-01"],
         ["a1", "b2"],
         ["12:30", "13:45"],
+        ["1_1", "11"],  # codes; Python reads both as 11
     ],
 )
 def test_what_is_no_number_in_all_cells_stays_words(cells):
@@ -122,6 +124,16 @@ def test_points_are_doubtful_where_another_column_has_a_decimal_comma():
     assert fit_both(decimal=",").means == (623.0, 2.0)
     column = TabularColumn({"n": ["1.2345", "12"], "m": ["1,5", "2,5"]})
     assert Tabular().fit(column, [0, 1]).means == (6.61725, 2.0)
+
+
+def test_a_cell_that_may_stand_for_no_value_leads_to_missing():
+    modality, _, spec = fit(["1", "2", "3"])
+    for cell in ("?", "1_1"):
+        later = TabularColumn({"n": ["1", cell]})
+        with pytest.raises(DataError) as error:
+            modality.encode(later, range(2), spec)
+        types = ["target.missing", "target.tabular.categorical=[n]"]
+        check_error(error.value, "row 2", "'n'", repr(cell), "only numbers", types=types)
 
 
 def test_training_decides_how_later_rows_are_read():

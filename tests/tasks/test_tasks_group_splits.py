@@ -137,6 +137,30 @@ def test_spaces_around_a_group_do_not_count_and_other_seeds_cut_other_groups(tmp
     assert len({test for _, test in cuts}) == 1  # never by the user's seed
 
 
+def test_two_spellings_of_a_number_are_one_group():
+    rows = np.arange(4)
+    assert read_row_groups("g", ["1", "1.0", "2.50", None], rows[:3]).of_rows.tolist() == [
+        0,
+        0,
+        1,
+        -1,
+    ]
+    apart = read_row_groups("g", ["10.0", "2.0", "1.0", "3.0"], rows)  # all are spelled alike
+    assert apart.names == ("1.0", "10.0", "2.0", "3.0")
+
+
+def test_groups_that_may_be_one_are_noted(tmp_path):
+    lines = [f"t{i},k{i % 2},{('P1', 'p1', 'p2', 'p3', '07', '7')[i % 6]}" for i in range(60)]
+    path = tmp_path / "t.csv"
+    path.write_text("text,kind,patient\n" + "\n".join(lines) + "\n")
+    noted = [note for note in make_table(path).load().notes if "differ only" in note]
+    assert noted == [
+        f"groups {names} in column 'patient' differ only in spaces, case or spelling, and count "
+        "as different groups"
+        for names in ("'07', '7'", "'P1', 'p1'")
+    ]
+
+
 def test_val_is_cut_by_group_from_a_given_training_split(tmp_path):
     groups, labels = np.repeat(np.arange(20), 5), np.tile([0, 1], 50)
     split = ["test" if group >= 16 else "train" for group in groups]

@@ -66,12 +66,18 @@ def test_the_order_of_day_and_month_is_noted():
         (["2024-01-01 10:00+25:00"], 1, ["+25:00"]),
         (["31032024", "01042024"], 1, ["'31032024'", "year last"]),
         (["1,5", "2"], 1, ["'1,5'"]),
+        (["1600000000", "1600000000000"], 2, ["milliseconds", "row 1", "'1600000000'", "seconds"]),
     ],
 )
 def test_what_may_be_read_wrongly_is_refused(cells, row, says):
     with pytest.raises(DataError) as caught:
         rank(*cells)
     check_error(caught.value, f"row {row}", "when", *says, types=["target.time=null"])
+
+
+def test_numbers_of_any_length_are_in_order_but_for_times_since_1970_in_two_units():
+    keys, _ = read_times("when", ["1600000000", "999999999", "1600000000001.5"], np.arange(3))
+    assert keys.of_rows.tolist() == [1, 0, 2]
 
 
 def test_a_row_without_time_is_refused():
