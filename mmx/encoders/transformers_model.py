@@ -20,6 +20,8 @@ from mmx.extras import import_extra, keep_quiet
 from mmx.json_object import Json
 from mmx.library_facts import recall_facts
 
+CALLS_POOLER = frozenset({"squeezebert", "layoutlm"})
+"""Architectures of the library that call their pooler without asking whether there is one."""
 HEADS = ("pooler.", "classifier.", "lm_head.", "cls.")
 """Prefixes of tensors behind an encoder, which nothing here reads."""
 
@@ -125,9 +127,12 @@ def make_net(folder: Folder, *, reads: str = "", **changes: Any) -> nn.Module:
 
 
 def drop_pooler(net: nn.Module) -> None:
-    """Leave out the pooler, which no gradient would ever reach."""
-    if isinstance(getattr(net, "pooler", None), nn.Module):
-        net.pooler = None  # type: ignore[assignment]
+    """Leave out the pooler, which no gradient would ever reach; one without parameters stays."""
+    pooler = getattr(net, "pooler", None)
+    if isinstance(pooler, nn.Module) and next(pooler.parameters(), None) is not None:
+        config: Any = net.config
+        calls = config.model_type in CALLS_POOLER
+        net.pooler = nn.Identity() if calls else None  # type: ignore[assignment]
 
 
 def read_net(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mmx.encoders.base import TextTower
@@ -18,7 +19,7 @@ from mmx.encoders.normalize import Normalize
 from mmx.encoders.padding import step_mask
 from mmx.encoders.published import Published
 from mmx.encoders.text.transformers import Transformers as TextTransformers
-from mmx.encoders.transformers_model import make_net
+from mmx.encoders.transformers_model import make_net, read_model_config
 from mmx.encoders.transformers_pair import (
     TEXT_PARTS,
     PairImageTower,
@@ -73,8 +74,12 @@ class Transformers(HubImageEncoder):
         folder = name_folder({"model": model, "revision": revision, "download": download})
         family = find_family(folder)
         self.net: nn.Module
+        self.shuffles = False
         if family is None:
-            self.net = make_net(folder, reads="pixel_values")
+            # A masked autoencoder shows three of four patches to no layer unless it is told to.
+            self.shuffles = read_model_config(folder).model_type == "vit_mae"
+            changes = {"mask_ratio": 0.0} if self.shuffles else {}
+            self.net = make_net(folder, reads="pixel_values", **changes)
         else:
             self.net, self.other_parts = make_pair_tower(folder, family.images), TEXT_PARTS
         if gradient_checkpointing:
@@ -114,7 +119,9 @@ class Transformers(HubImageEncoder):
         if isinstance(self.net, PairImageTower):
             tokens, pooled, layers = self.net(x, interpolate=self.interpolates)
             return Features(tokens, step_mask(None, tokens), pooled, tuple(map(_mean, layers)))
-        more = {"interpolate_pos_encoding": True} if self.interpolates else {}
+        more: dict[str, Any] = {"interpolate_pos_encoding": True} if self.interpolates else {}
+        if self.shuffles:
+            more["noise"] = self._order_patches(x)
         found = self.net(pixel_values=x, output_hidden_states=True, **more)
         last = found.last_hidden_state
         levels = tuple(_mean(each) for each in found.hidden_states[1:])
@@ -125,6 +132,12 @@ class Transformers(HubImageEncoder):
         tokens = last[:, extra:]
         pooled = last[:, 0] if extra else tokens.mean(1)
         return Features(tokens, step_mask(None, tokens), pooled, levels)
+
+    def _order_patches(self, x: Tensor) -> Tensor:
+        """Return ``(B, T)`` by which a masked autoencoder sorts its patches: as they are."""
+        side = int(self.net.config.patch_size)  # type: ignore[union-attr,arg-type]
+        count = (x.shape[2] // side) * (x.shape[3] // side)
+        return torch.arange(count, device=x.device, dtype=torch.float32).expand(len(x), -1)
 
     def _count_prefix(self) -> int:
         """Return how many tokens come before the patches: a class token, registers."""

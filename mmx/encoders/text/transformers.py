@@ -171,7 +171,7 @@ def check_max_tokens(tokens: int, net: nn.Module, folder: Folder) -> None:
         # Models of RoBERTa's kind count positions from behind the id of padding.
         if name.endswith("position_embeddings") and getattr(part, "padding_idx", None) is not None:
             most = part.num_embeddings - part.padding_idx - 1
-    if most and tokens > most:
+    if most and 0 < most < tokens:  # -1 of models without positions, such as XLNet
         raise DataError(
             f"max_tokens={tokens}: {folder.name} reads {most} tokens at most",
             tip=f"encoder.text.max_tokens={most}",

@@ -1,0 +1,139 @@
+"""Architectures of transformers that differ from BERT and ViT in what the encoders ask of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import WORDS, save_text_model
+
+from mmx.encoders.image.transformers import Transformers as ImageTransformers
+from mmx.encoders.text.transformers import Transformers as TextTransformers
+from mmx.modalities.image import ImageColumn
+from mmx.modalities.text import TextColumn
+
+transformers = pytest.importorskip("transformers")
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+TEXTS = ["cat dog a b c d e f g", "dog", "cats a b"]
+BERT = {
+    "vocab_size": len(WORDS),
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 64,
+}
+OF_TEXTS: dict[str, dict[str, Any]] = {
+    "SqueezeBert": {
+        **BERT,
+        "embedding_size": 16,
+        **{
+            f"{name}_groups": 1
+            for name in ("q", "k", "v", "post_attention", "intermediate", "output")
+        },
+    },
+    "XLNet": {  # has no positions, and says -1
+        "vocab_size": len(WORDS),
+        "d_model": 16,
+        "n_layer": 2,
+        "n_head": 2,
+        "d_inner": 24,
+    },
+    "ModernBert": {**BERT, "pad_token_id": 0, "cls_token_id": 2, "sep_token_id": 3},
+    "DebertaV2": {**BERT, "relative_attention": True, "pos_att_type": ["p2c", "c2p"]},
+}
+SMALL = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]}
+VIT = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "image_size": 32,
+    "patch_size": 8,
+}
+OF_IMAGES: dict[str, dict[str, Any]] = {
+    "ResNet": {**SMALL, "layer_type": "basic"},
+    "RegNet": {**SMALL, "groups_width": 8},
+    "MobileNetV2": {"depth_multiplier": 0.35, "image_size": 32},
+    "ConvNext": {"hidden_sizes": [8, 16], "depths": [1, 1], "num_stages": 2},
+    "Beit": VIT,
+}
+
+
+def save(folder: Path, kind: str, options: dict[str, Any]) -> Any:
+    """Write a tiny model of an architecture into a folder, and return it."""
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{kind}Config")(**options)
+    net = transformers.AutoModel.from_config(config).eval()
+    net.save_pretrained(folder)
+    return net
+
+
+def fill(encoder: Any, kind: Any, folder: Path) -> Any:
+    """Give an encoder its published weights."""
+    encoder.load_state_dict(encoder.read_published(kind.find_published(model=str(folder))))
+    return encoder.eval()
+
+
+@pytest.mark.parametrize(("kind", "options"), OF_TEXTS.items())
+def test_texts_equal_the_library(tmp_path: Path, kind: str, options: dict[str, Any]) -> None:
+    folder, tokenizer = tmp_path / "net", save_text_model(tmp_path / "tokenizer")
+    net = save(folder, kind, options)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tokenizer / name, folder)
+    modality = TextTransformers.read_with(None, model=str(folder), max_tokens=16)
+    column, spec = TextColumn(TEXTS), modality.example()
+    stored = modality.encode(column, np.arange(3), spec)
+    encoder = TextTransformers(spec, model=str(folder), max_tokens=16)
+    encoder = fill(encoder, TextTransformers, folder)
+    with torch.no_grad():
+        ours = encoder(modality.prepare(stored, spec), stored.lengths)
+        for row, length in enumerate(stored.lengths.tolist()):
+            ids = stored.values[row : row + 1, :length].long()
+            alone = net(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+            torch.testing.assert_close(ours.pooled[row], alone[0].mean(0), atol=1e-6, rtol=0)
+
+
+def read_images(folder: Path) -> tuple[Any, torch.Tensor]:
+    """Return the encoder of a folder with its weights, and two images as it reads them."""
+    shown = {"size": {"height": 32, "width": 32}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    (folder / "preprocessor_config.json").write_text(json.dumps({**shown, "resample": 2}))
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    modality = ImageTransformers.read_with(None, model=str(folder))
+    column, rows = ImageColumn(pixels), np.arange(2)
+    spec = modality.fit(column, rows)
+    x = modality.prepare(modality.encode(column, rows, spec), spec)
+    return fill(ImageTransformers(spec, model=str(folder)), ImageTransformers, folder), x
+
+
+@pytest.mark.parametrize(("kind", "options"), OF_IMAGES.items())
+def test_images_equal_the_library(tmp_path: Path, kind: str, options: dict[str, Any]) -> None:
+    net = save(tmp_path, kind, options)
+    encoder, x = read_images(tmp_path)
+    with torch.no_grad():
+        ours, found = encoder(x), net(pixel_values=(x - 0.5) / 0.5).last_hidden_state
+    if found.ndim == 4:
+        torch.testing.assert_close(ours.pooled, found.mean((2, 3)), atol=1e-6, rtol=0)
+        found = found.flatten(2).transpose(1, 2)
+    tokens = found[:, found.shape[1] - ours.tokens.shape[1] :]
+    torch.testing.assert_close(ours.tokens, tokens, atol=1e-6, rtol=0)
+
+
+def test_a_masked_autoencoder_sees_all_patches_in_their_order(tmp_path: Path) -> None:
+    net = save(tmp_path, "ViTMAE", {**VIT, "mask_ratio": 0.75})
+    encoder, x = read_images(tmp_path)
+    with torch.no_grad():
+        one, again = encoder(x), encoder(x)
+        net.config.mask_ratio = 0.0
+        noise = torch.arange(16, dtype=torch.float32).expand(2, -1)
+        whole = net(pixel_values=(x - 0.5) / 0.5, noise=noise).last_hidden_state
+    assert torch.equal(one.tokens, again.tokens)
+    assert torch.equal(one.pooled, again.pooled)
+    torch.testing.assert_close(one.tokens, whole[:, 1:], atol=1e-6, rtol=0)
+    torch.testing.assert_close(one.pooled, whole[:, 0], atol=1e-6, rtol=0)
