@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +22,8 @@ from mmx.library_facts import recall_facts
 
 CALLS_POOLER = frozenset({"squeezebert", "layoutlm"})
 """Architectures of the library that call their pooler without asking whether there is one."""
+READS_PADDING = frozenset({"fnet", "convbert", "data2vec-audio", "wav2vec2-conformer"})
+"""Architectures whose features of a row are others beside a longer row."""
 HEADS = ("pooler.", "classifier.", "lm_head.", "cls.")
 """Prefixes of tensors behind an encoder, which nothing here reads."""
 
@@ -124,6 +126,16 @@ def make_net(folder: Folder, *, reads: str = "", **changes: Any) -> nn.Module:
         raise DataError(f"model={folder.name} reads {own} ({config.model_type}), not {reads}")
     drop_pooler(net)
     return net.to(torch.float32)
+
+
+def note_padding(folder: Folder) -> Iterator[str]:
+    """Yield a note on a model that has no mask for the padding behind a row."""
+    kind = read_config_facts(folder).model_type
+    if kind in READS_PADDING:
+        yield (
+            f"{kind} reads the padding behind a row, as the library has it: features of a row "
+            "depend a little on the longest row of its batch"
+        )
 
 
 def drop_pooler(net: nn.Module) -> None:

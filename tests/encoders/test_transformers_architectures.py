@@ -12,9 +12,13 @@ import pytest
 import torch
 from tiny_models import WORDS, save_text_model
 
+from mmx.encoders.audio.transformers import Transformers as AudioTransformers
 from mmx.encoders.image.transformers import Transformers as ImageTransformers
 from mmx.encoders.text.transformers import Transformers as TextTransformers
+from mmx.errors import DataError
+from mmx.modalities.audio import Audio
 from mmx.modalities.image import ImageColumn
+from mmx.modalities.sub_words import SubWordSpec
 from mmx.modalities.text import TextColumn
 
 transformers = pytest.importorskip("transformers")
@@ -137,3 +141,68 @@ def test_a_masked_autoencoder_sees_all_patches_in_their_order(tmp_path: Path) ->
     assert torch.equal(one.pooled, again.pooled)
     torch.testing.assert_close(one.tokens, whole[:, 1:], atol=1e-6, rtol=0)
     torch.testing.assert_close(one.pooled, whole[:, 0], atol=1e-6, rtol=0)
+
+
+CONVOLUTIONS = {"conv_dim": (8,), "conv_stride": (5,), "conv_kernel": (10,)}
+WAVES = {
+    **{name: VIT[name] for name in VIT if name not in ("image_size", "patch_size")},
+    **CONVOLUTIONS,
+    "num_feat_extract_layers": 1,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 2,
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "extractor"),
+    [
+        ("SEW", {**WAVES, "squeeze_factor": 2}, "Wav2Vec2FeatureExtractor"),
+        ("Wav2Vec2Bert", {**VIT, "num_hidden_layers": 1}, "SeamlessM4TFeatureExtractor"),
+    ],
+)
+def test_sounds_that_are_read_otherwise_are_refused(
+    tmp_path: Path, kind: str, options: dict[str, Any], extractor: str
+) -> None:
+    net = save(tmp_path, kind, options)
+    getattr(transformers, extractor)().save_pretrained(tmp_path)
+    with pytest.raises(DataError) as error:
+        AudioTransformers(Audio(sample_rate=16_000).example(), model=str(tmp_path))
+    assert error.value.message == (
+        f"model={tmp_path.name}: {net.config.model_type} is no encoder of sounds that mmx can read"
+    )
+    assert error.value.tip == "Whisper, wav2vec2, HuBERT, WavLM or AST"
+
+
+READING_PADDING: dict[str, dict[str, Any]] = {
+    "ConvBert": {**BERT, "embedding_size": 16, "head_ratio": 1},
+    "FNet": {name: BERT[name] for name in BERT if name not in ("num_attention_heads", "vocab_size")}
+    | {"vocab_size": len(WORDS)},
+}
+
+
+@pytest.mark.parametrize(("kind", "options"), READING_PADDING.items())
+def test_models_that_read_padding_equal_the_library_and_are_noted(
+    tmp_path: Path, kind: str, options: dict[str, Any]
+) -> None:
+    net = save(tmp_path, kind, options)
+    spec = SubWordSpec("", max_tokens=16, vocabulary=len(WORDS))
+    encoder = TextTransformers(spec, model=str(tmp_path), max_tokens=16)
+    encoder = fill(encoder, TextTransformers, tmp_path)
+    ids, lengths = torch.tensor([[2, 30, 31, 5, 3], [2, 30, 3, 0, 0]]), torch.tensor([5, 3])
+    mask = torch.arange(5) < lengths[:, None]
+    with torch.no_grad():
+        ours = encoder(ids, lengths)
+        more = {} if kind == "FNet" else {"attention_mask": mask.long()}
+        hidden = net(input_ids=ids, **more).last_hidden_state
+    expected = (hidden * mask[..., None]).sum(1) / lengths[:, None]
+    torch.testing.assert_close(ours.pooled, expected, atol=1e-6, rtol=0)
+    assert TextTransformers.describe_deviations(spec, model=str(tmp_path)) == (
+        f"{kind.lower()} reads the padding behind a row, as the library has it: features of a row "
+        "depend a little on the longest row of its batch",
+    )
+
+
+def test_models_that_mask_padding_are_not_noted(tmp_path: Path) -> None:
+    folder = save_text_model(tmp_path / "tiny")
+    spec = TextTransformers.read_with(None, model=str(folder)).example()
+    assert TextTransformers.describe_deviations(spec, model=str(folder)) == ()

@@ -17,7 +17,12 @@ from mmx.encoders.hub import Folder, name_folder
 from mmx.encoders.hub_encoder import HubEncoder
 from mmx.encoders.padding import step_mask
 from mmx.encoders.published import Published
-from mmx.encoders.transformers_model import make_net, read_model_config, read_net
+from mmx.encoders.transformers_model import (
+    make_net,
+    note_padding,
+    read_model_config,
+    read_net,
+)
 from mmx.encoders.wrong_paths import explain_folder
 from mmx.errors import DataError
 from mmx.extras import import_extra
@@ -90,13 +95,14 @@ class Transformers(HubEncoder):
     @classmethod
     def describe_deviations(cls, spec: AudioSpec, **options: Any) -> tuple[str, ...]:
         """Return that sounds have another rate than the weights were trained on."""
-        own = int(read_extractor(name_folder(options)).sampling_rate)
-        if spec.sample_rate == own:
-            return ()
-        return (
-            f"sounds at {spec.sample_rate} Hz, where the weights were trained on {own} Hz: "
-            f"target.audio.sample_rate={own}",
-        )
+        folder = name_folder(options)
+        own, found = int(read_extractor(folder).sampling_rate), list(note_padding(folder))
+        if spec.sample_rate != own:
+            found.append(
+                f"sounds at {spec.sample_rate} Hz, where the weights were trained on {own} Hz: "
+                f"target.audio.sample_rate={own}"
+            )
+        return tuple(found)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Features:
         """Encode sounds.
@@ -218,8 +224,11 @@ class Waveform(Reader):
         extractor = read_extractor(folder)
         # SpecAugment masks parts of the input at random, and a vector for it would train.
         self.net = make_net(folder, apply_spec_augment=False, layerdrop=0.0)
-        if not hasattr(self.net, "_get_feat_extract_output_lengths"):
-            kind = read_model_config(folder).model_type
+        config: Any = self.net.config
+        counts = hasattr(self.net, "_get_feat_extract_output_lengths")
+        squeezes = hasattr(config, "squeeze_factor")  # SEW: fewer tokens than that method says
+        if not counts or squeezes or self.net.main_input_name != "input_values":
+            kind = config.model_type
             raise DataError(
                 f"model={folder.name}: {kind} is no encoder of sounds that mmx can read",
                 tip="Whisper, wav2vec2, HuBERT, WavLM or AST",

@@ -14,7 +14,7 @@ from mmx.encoders.hub import Folder, name_folder
 from mmx.encoders.hub_encoder import HubEncoder
 from mmx.encoders.padding import step_mask
 from mmx.encoders.published import Published
-from mmx.encoders.transformers_model import make_net, read_config_facts
+from mmx.encoders.transformers_model import make_net, note_padding, read_config_facts
 from mmx.encoders.transformers_pair import (
     IMAGE_PARTS,
     PairTextTower,
@@ -106,6 +106,11 @@ class Transformers(HubEncoder):
         if family is not None and (clean := find_cleaning(folder, family)):
             return ClipTexts(folder.path, max_tokens=tokens, clean=clean)
         return SubWords(folder.path, max_tokens=tokens)
+
+    @classmethod
+    def describe_deviations(cls, spec: SubWordSpec, **options: Any) -> tuple[str, ...]:
+        """Return that padding is read, of the few models that do."""
+        return tuple(note_padding(name_folder(options)))
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Features:
         """Encode texts.
