@@ -181,6 +181,11 @@ class Method(ABC):
     """What a page calls it."""
     about: ClassVar[str]
     """How its numbers are read: a sentence or two for the page."""
+    has_baseline: ClassVar[bool] = False
+    """Whether they count from the input's baseline, and sum to the change of the output from it.
+
+    A page shows such a method before others, and says what the baseline is.
+    """
 
     @abstractmethod
     def explain_misfit(self, question: Question) -> str:

@@ -43,6 +43,7 @@ class IntegratedGradients(Method):
         "What each part adds to the output, or takes from it, on the way from the baseline to the "
         "input. All parts together sum to the output minus that for the baseline."
     )
+    has_baseline = True
 
     def explain_misfit(self, question: Question) -> str:
         """Return that no gradient reaches the input, where none does; see :class:`Method`."""

@@ -280,14 +280,14 @@ def _show_input(
     return ShownInput(
         printable(given.name),
         sample,
-        _order(maps),
+        order_maps(maps),
         tuple((METHODS[name].title, why) for name, why in given.misfits.items()),
     )
 
 
-def _order(maps: Iterable[ShownMap]) -> tuple[ShownMap, ...]:
-    """Return integrated gradients first: they alone sum to something."""
-    return tuple(sorted(maps, key=lambda each: (each.method != "integrated_gradients", each.title)))
+def order_maps(maps: Iterable[ShownMap]) -> tuple[ShownMap, ...]:
+    """Return the maps that count from a baseline first: they alone sum to something."""
+    return tuple(sorted(maps, key=lambda each: (not METHODS[each.method].has_baseline, each.title)))
 
 
 def _list_methods(found: Explanation) -> list[Note]:
@@ -297,7 +297,7 @@ def _list_methods(found: Explanation) -> list[Note]:
     baselines = dict.fromkeys(
         f"{printable(each.name)}: {each.baseline}"
         for each in inputs
-        if "integrated_gradients" in each.maps
+        if any(METHODS[name].has_baseline for name in each.maps)
     )
     notes = [Note(METHODS[name].title, METHODS[name].about) for name in used]
     if baselines:
