@@ -17,7 +17,7 @@ import numpy as np
 import PIL.Image
 import soundfile
 
-from mmx.evaluation.near_duplicates.pictures import compare_pictures
+from mmx.evaluation.near_duplicates.images import compare_pictures
 from mmx.evaluation.near_duplicates.sounds import compare_sounds
 from mmx.modalities.audio import AudioColumn
 from mmx.modalities.image import ImageColumn

@@ -50,7 +50,8 @@ class Settings:
             ``published`` weights of its encoders.
         device: Where to compute; ``auto`` takes CUDA where there is one.
         precision: Number format of the forward pass.
-        compile: Whether encoders and fusion are compiled.
+        compile: Whether encoders and fusion are compiled; ``reduce-overhead`` replays their
+            training steps as CUDA graphs too, which pays where kernels are short.
         data_dir: Folder in which tasks look for their data.
         output_dir: Folder in which run directories are made.
         cache: Folder that keeps artifacts for later runs, or ``auto`` or ``off``.
@@ -77,7 +78,7 @@ class Settings:
     source_weights: Literal["fresh", "published"] = "fresh"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    compile: bool = False
+    compile: bool | Literal["reduce-overhead"] = False
     data_dir: str
     output_dir: str = "outputs"
     cache: str = "auto"

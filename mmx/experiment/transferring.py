@@ -12,6 +12,7 @@ from mmx.errors import DataError, Problem, closest
 from mmx.experiment.fitting import Built
 from mmx.experiment.inputs import list_modalities
 from mmx.experiment.meta_encoders import make_meta_encoder
+from mmx.quoting import format_value
 from mmx.stage_id import Role
 from mmx.tasks import Task
 from mmx.transfer import Transfer
@@ -170,7 +171,8 @@ def _check_surroundings(built: Built, regularizer: Regularizer) -> Iterator[Prob
     if built.settings is not None and built.settings.compile and regularizer.reads_modules:
         yield Problem(
             given,
-            "watches the stages of the encoders, and compile=true makes one kernel of them",
+            "watches the stages of the encoders, and "
+            f"compile={format_value(built.settings.compile)} makes one kernel of them",
             type_this="compile=false   (or regularizer=rkd)",
         )
     if built.parts.encoder_groups and regularizer.reads_modules:

@@ -19,7 +19,7 @@ from mmx.evaluation.near_duplicates import (
     group_rows,
 )
 from mmx.evaluation.near_duplicates.alignment import measure_aligned_distances
-from mmx.evaluation.near_duplicates.pictures import compare_pictures
+from mmx.evaluation.near_duplicates.images import compare_pictures
 from mmx.evaluation.near_duplicates.sounds import compare_sounds, correlate_shifted
 from mmx.evaluation.near_duplicates.texts import compare_texts, cut_pieces, simplify
 from mmx.modalities.audio import AudioColumn

@@ -12,6 +12,8 @@ from mmx.encoders.bilstm import BiLstm
 from mmx.errors import Interrupted
 from mmx.model import _rest
 from mmx.runs.directory import RunDirectory
+from mmx.stages.phases import training_setup
+from mmx.training.data import Data
 from mmx.training.optimizer import Sgd
 from mmx.training.precision import Precision, bf16_is_fast
 from mmx.training.randomness import make_deterministic
@@ -54,6 +56,35 @@ def test_resident_data_is_on_the_device(bench: Callable[..., object]) -> None:
             assert batch.inputs[name].device.type == "cuda"
             assert torch.allclose(batch.inputs[name].cpu(), same.inputs[name], atol=1e-6)
         assert batch.target.tolist() == same.target.tolist()
+
+
+def test_batches_that_are_copied_ahead_are_those_kept_on_the_device(
+    bench: Callable[..., object],
+) -> None:
+    run = bench(device="cuda")
+    streamed = Data(
+        run.data.views, run.data.target, run.data.splits, device=CUDA, resident=False, workers=1
+    )
+    rows = [run.data.rows("train")[at : at + 5] for at in range(0, 35, 5)]
+    for (one, kept), (other, copied) in zip(
+        run.data.batches(rows), streamed.batches(rows), strict=True
+    ):
+        assert one.tolist() == other.tolist()
+        assert kept["image"].values.equal(copied["image"].values)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_replayed_steps_train_as_others_do(bench: Callable[..., object], accumulate: int) -> None:
+    options = {"device": "cuda", "dropout": 0.0, "augment": False}
+    trainer = {"epochs": 2, "accumulate": accumulate}
+    plain, replayed = (bench(**options, trainer=trainer) for _ in range(2))
+    for module in (*replayed.model.encoders.values(), replayed.model.fusion):
+        training_setup._replay(module)
+    plain.fit()
+    plain.state_path.unlink(missing_ok=True)
+    replayed.fit()
+    for (*_, values), (*_, expected) in zip(replayed.epochs(), plain.epochs(), strict=True):
+        assert values == pytest.approx(expected, abs=0.02)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
@@ -105,6 +136,7 @@ def test_gradients_pass_through_a_recurrent_layer_that_rests(precision: str) -> 
         ["transfer=feature"],
         ["transfer=parameter", "fusion=transformer", "precision=fp16"],
         ["transfer=parameter", "trainer.resident=false", "trainer.workers=1"],
+        ["transfer=parameter", "compile=reduce-overhead"],
     ],
     ids=lambda more: " ".join(more),
 )

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mmx.evaluation.near_duplicates.images import compare_pictures
 from mmx.evaluation.near_duplicates.pairs import PairComparison, RowPair
-from mmx.evaluation.near_duplicates.pictures import compare_pictures
 from mmx.evaluation.near_duplicates.search import list_searches
 from mmx.evaluation.near_duplicates.sounds import compare_sounds
 from mmx.evaluation.near_duplicates.texts import compare_texts

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
+from torch import nn
+
 from mmx.evaluation.metrics import RETRIEVAL, make_score
 from mmx.experiment import Experiment
 from mmx.model import MultimodalModel
@@ -14,6 +19,9 @@ from mmx.stages.phases.fit_mapping import features_move
 from mmx.training.data import Data
 from mmx.training.fixed_fronts import keep_fronts
 from mmx.training.recipe import Recipe
+
+REPLAY = "reduce-overhead"
+"""The mode of torch.compile that records CUDA graphs."""
 
 
 def make_training_data(state: StageState) -> Data:
@@ -64,8 +72,25 @@ def make_recipe(state: StageState, data: Data) -> tuple[Recipe, Notes]:
 
 def _compile(experiment: Experiment, model: MultimodalModel) -> None:
     """Compile encoders and fusion if asked to; phases before training run uncompiled."""
-    if experiment.settings.compile:
-        for encoder in model.encoders.values():
+    for module in (*model.encoders.values(), model.fusion):
+        if experiment.settings.compile == REPLAY:
+            _replay(module)
+        elif experiment.settings.compile:
             # Otherwise the sizes seen first would decide the kernels, and so the last bits.
-            encoder.compile(dynamic=True)
-        model.fusion.compile(dynamic=True)
+            module.compile(dynamic=True)
+
+
+def _replay(module: nn.Module) -> None:
+    """Compute a module's training steps by compiled code in CUDA graphs.
+
+    A graph writes the outputs of each call into the same memory. Training has used them by its
+    next step; evaluation keeps the features of many batches, and so runs the module as it is.
+    """
+    plain = module._call_impl
+    compiled = torch.compile(plain, mode=REPLAY, dynamic=True)
+
+    def call(*args: Any, **named: Any) -> Any:
+        return (compiled if torch.is_grad_enabled() else plain)(*args, **named)
+
+    # As Module.compile does; a copy of the module is without it.
+    module._compiled_call_impl = call
