@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -25,8 +25,8 @@ from mmx.errors import DataError
 from mmx.modalities import Batch, Column, Features, Modality, Spec, Stored
 from mmx.modalities.row_groups import group_by_length
 from mmx.processes import current_group
+from mmx.training.device_copies import copy_ahead, move
 from mmx.training.frozen_features import STREAMED_BYTES, FeatureTable, plan_batches, release_memory
-from mmx.training.received import forget_received
 
 Rows = npt.NDArray[np.int64]
 CPU_PART, CUDA_PART = 0.4, 0.5
@@ -130,7 +130,7 @@ class Data:
                 stored = view.encode(used)
                 if stored.lengths is not None:
                     self._lengths[name] = stored.lengths.numpy()
-                self._stored[name] = _move(stored, self.device)
+                self._stored[name] = move(stored, self.device)
 
     def rows(self, split: str) -> Rows:
         """Return a split's row numbers.
@@ -214,7 +214,7 @@ class Data:
             # Without its own generator the loader would draw from the one that each step seeds.
             generator=torch.Generator(),
         )
-        for rows, moved in zip(batches, _copy_ahead(loader, self.device), strict=True):
+        for rows, moved in zip(batches, copy_ahead(loader, self.device), strict=True):
             yield rows, {**self._gather(rows), **moved}
 
     def _gather(self, rows: Rows) -> dict[str, Stored]:
@@ -410,46 +410,6 @@ def _trim(stored: Stored) -> Stored:
         return stored
     longest = max(1, int(stored.lengths.max()))
     return Stored(stored.values[:, :longest].contiguous(), stored.lengths)
-
-
-def _copy_ahead(
-    decoded: Iterable[dict[str, Stored]], device: torch.device
-) -> Iterator[dict[str, Stored]]:
-    """Yield decoded batches on the device; a GPU copies the next one while one is used."""
-    if device.type != "cuda":
-        for batch in decoded:
-            forget_received()
-            yield {name: _move(stored, device) for name, stored in batch.items()}
-        return
-    copying = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    ready: tuple[dict[str, Stored], torch.cuda.Event] | None = None
-    for batch in decoded:
-        forget_received()
-        with torch.cuda.stream(copying):
-            moved = {name: _move(stored, device) for name, stored in batch.items()}
-            following = moved, copying.record_event()
-        if ready is not None:
-            yield _wait_for(*ready)
-        ready = following
-    if ready is not None:
-        yield _wait_for(*ready)
-
-
-def _wait_for(moved: dict[str, Stored], copied: torch.cuda.Event) -> dict[str, Stored]:
-    """Return a batch that the current stream uses once its copy is there."""
-    current = torch.cuda.current_stream()
-    current.wait_event(copied)
-    for stored in moved.values():
-        for tensor in (stored.values, stored.lengths):
-            if tensor is not None:
-                # Their memory belongs to the other stream, which must not reuse it meanwhile.
-                tensor.record_stream(current)
-    return moved
-
-
-def _move(stored: Stored, device: torch.device) -> Stored:
-    lengths = None if stored.lengths is None else stored.lengths.to(device, non_blocking=True)
-    return Stored(stored.values.to(device, non_blocking=True), lengths)
 
 
 def _fits(views: Mapping[str, ModalityReader], device: torch.device) -> bool:
