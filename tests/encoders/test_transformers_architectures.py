@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -206,3 +207,25 @@ def test_models_that_mask_padding_are_not_noted(tmp_path: Path) -> None:
     folder = save_text_model(tmp_path / "tiny")
     spec = TextTransformers.read_with(None, model=str(folder)).example()
     assert TextTransformers.describe_deviations(spec, model=str(folder)) == ()
+
+
+@pytest.mark.parametrize("special", [True, False])
+def test_a_tokenizer_with_more_words_than_the_model_is_refused(
+    tmp_path: Path, special: bool
+) -> None:
+    folder = save_text_model(tmp_path / "tiny")
+    path = folder / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    extra = {**tokenizer["added_tokens"][0], "content": "<extra>", "special": special}
+    tokenizer["added_tokens"].append({**extra, "id": len(WORDS)})
+    path.write_text(json.dumps(tokenizer))
+    spec = TextTransformers.read_with(None, model=str(folder), max_tokens=8).example()
+    assert spec.vocabulary == len(WORDS) + 1
+    if special:  # as many models have them, never in a text
+        assert TextTransformers(spec, model=str(folder), max_tokens=8).width == 16
+        spec = replace(spec, padding=len(WORDS))
+    with pytest.raises(DataError) as error:
+        TextTransformers(spec, model=str(folder), max_tokens=8)
+    count = len(WORDS)
+    said = f"tiny: its tokenizer has {count + 1} ids, and its model embeddings for {count}"
+    assert error.value.message == said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 import torch
@@ -85,6 +86,7 @@ class Transformers(HubEncoder):
         else:
             self.net, self.other_parts = make_pair_tower(folder, family.texts), IMAGE_PARTS
         check_max_tokens(spec.max_tokens, self.net, folder)
+        check_vocabulary(spec, self.net, folder)
         config: Any = self.net.config
         if gradient_checkpointing:
             checkpoint_transformers(getattr(self.net, "checkpointed", self.net))
@@ -162,6 +164,28 @@ class Transformers(HubEncoder):
         if isinstance(self.net, PairTextTower):
             return read_pair_tower(self.net, published, self.prefix)
         return super().read_published(published)
+
+
+def check_vocabulary(spec: SubWordSpec, net: nn.Module, folder: Folder) -> None:
+    """Check that a model has an embedding for each id of its tokenizer.
+
+    Special tokens that were added behind the vocabulary stand in no text, and may have none.
+
+    Raises:
+        DataError: It has fewer.
+    """
+    config: Any = net.config
+    rows = getattr(config, "vocab_size", None)
+    if not rows or spec.vocabulary <= rows:
+        return
+    added = json.loads(spec.tokenizer).get("added_tokens", ())
+    beyond = sum(token["id"] >= rows and token["special"] for token in added)
+    if spec.vocabulary - beyond > rows or spec.padding >= rows:
+        raise DataError(
+            f"{folder.name}: its tokenizer has {spec.vocabulary} ids, and its model embeddings for "
+            f"{rows}",
+            tip="the folder must hold the tokenizer that its weights were trained with",
+        )
 
 
 def check_max_tokens(tokens: int, net: nn.Module, folder: Folder) -> None:
