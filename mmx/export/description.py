@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -14,6 +16,7 @@ from mmx.export.check import TOLERANCE, Agreement
 from mmx.export.formats.base import ExportFormat, Written
 from mmx.export.graph import ANSWERS, OUTPUTS, PRESENT, ExportGraph, name_lengths
 from mmx.json_object import Json
+from mmx.printable import one_line
 from mmx.runs.directory import RunDirectory
 from mmx.runs.manifest import Manifest, RecordedWeights
 
@@ -136,6 +139,11 @@ def describe_weights(weights: RecordedWeights) -> Json:
         "digest": weights.digest,
         "adapter": adapter,
     }
+
+
+def write_classes(names: Sequence[str]) -> str:
+    """Return names of classes as the card shows them: text, also where they look like HTML."""
+    return ", ".join(html.escape(one_line(str(name)), quote=False) for name in names)
 
 
 def list_needed_packages(written: ExportFormat, graph: ExportGraph) -> list[str]:

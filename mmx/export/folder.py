@@ -24,6 +24,7 @@ from mmx.export.description import (
     format_json,
     list_licences,
     list_needed_packages,
+    write_classes,
 )
 from mmx.export.formats import ExportFormat, find_formats
 from mmx.export.graph import ExportGraph
@@ -192,7 +193,7 @@ def _write_around(exported: Exported, folder: Path) -> None:
         example=json.dumps(_make_example(about), ensure_ascii=False),
         meaning=MEANING[exported.graph.target.kind],
         given=GIVEN,
-        classes=", ".join(map(str, about["target"]["classes"])),
+        classes=write_classes(about["target"]["classes"]),
         metrics=(about["provenance"]["test_metrics"] or {}),
         gains=format_gains(summary),
         precision=summary.precision,

@@ -12,8 +12,9 @@ A page is one file that makes no request. To add one:
    Give the same numbers as the chart's ``table``, for readers without JavaScript or sight.
 3. Call ``render_page("<name>.html.jinja", title=…, …)`` and write the text that it returns.
 
-Texts from data may be anything: templates escape what they show, and specifications are escaped
-as JSON in HTML. A page's security policy allows no script but those of this module.
+Texts from data may be anything: templates escape what they show, with control characters by their
+number, and specifications are escaped as JSON in HTML. A page's security policy allows no script
+but those of this module.
 """
 
 from __future__ import annotations
@@ -132,6 +133,11 @@ def embed_json(node: Any) -> Markup:
     return htmlsafe_json_dumps(_clean(node), allow_nan=False)
 
 
+def _show(value: Any) -> Any:
+    """Return what a template shows, text without control characters; markup stays as it is."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def _clean(node: Any) -> Any:
     if isinstance(node, dict):
         return {printable(str(key)): _clean(each) for key, each in node.items()}
@@ -156,6 +162,7 @@ def _open_templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
+        finalize=_show,
     )
     found.filters["embed"] = embed_json
     return found

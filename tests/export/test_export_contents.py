@@ -12,6 +12,7 @@ import yaml
 from jinja2 import Environment, PackageLoader
 
 from mmx.export import rebuild
+from mmx.export.description import write_classes
 from mmx.export.formats.safetensors import Safetensors
 from mmx.tasks import Target
 
@@ -46,6 +47,12 @@ def test_the_card_speaks_of_probabilities_where_there_are_some() -> None:
     assert "Probabilities are calibrated on" in write_card(classes, {"scale": [1.0]})
     numbers = {"kind": "regression", "classes": [], "mean": 0.0, "std": 1.0}
     assert "robabilit" not in write_card(numbers, None)
+
+
+def test_names_of_classes_are_text_in_the_card() -> None:
+    names = ["<script>alert(1)</script>", "a & b", "c\nd", "e\x1b[2J"]
+    shown = r"&lt;script&gt;alert(1)&lt;/script&gt;, a &amp; b, c\nd, e\x1b[2J"
+    assert write_classes(names) == shown
 
 
 def test_the_config_keeps_the_model_and_no_place_of_its_run(

@@ -95,6 +95,15 @@ def test_texts_stay_texts_also_in_the_data_of_charts() -> None:
     assert html.count("<!--") == 0
 
 
+@pytest.mark.usefixtures("templates")
+def test_characters_that_a_terminal_obeys_are_shown_by_their_number() -> None:
+    name = "a\x1b[201~\u202eb\r"  # copied with a command, it would end a paste
+    html = render(draw_all(name), name)
+    assert not {"\x1b", "\u202e", "\r"} & set(html)
+    assert html.count(r"mmx a\x1b[201~\u202eb\x0d") == 1
+    assert render(draw_all("a\tb"), "a\tb").count("mmx a\tb") == 1
+
+
 def test_embedded_data_come_back_as_they_were_and_hold_no_markup() -> None:
     text = HOSTILE.replace("\u2028", "")
     data = {"text": text, "numbers": [1.5, None, True], "deep": {text: [text]}}
@@ -182,7 +191,7 @@ def test_charts_are_drawn_and_nothing_leaves_the_screen(
     file.write_text(render(draw_all(HOSTILE), HOSTILE), encoding="utf-8")
     shown = browser.open(file, width=width, dark=dark)
     assert shown.errors == shown.requests == []
-    assert browser.evaluate("document.title") == HOSTILE
+    assert browser.evaluate("document.title") == HOSTILE.replace("\u2028", "\\u2028")
     drawn = browser.evaluate(
         "[...document.querySelectorAll('.plot')].map((x) => x.querySelectorAll('svg path').length)"
     )
