@@ -137,6 +137,36 @@ def test_the_map_of_the_house_has_all_parts_and_imports_point_downward_in_it():
     assert upward == set()
 
 
+def read_blocks() -> list[list[str]]:
+    """Return the lines of each indented block in the section with the map of the house."""
+    text = (ROOT.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    section = text.partition("\n## Where things are\n")[2].partition("\n## ")[0]
+    blocks = re.findall(r"(?:^ {4}.+\n)+", section, re.MULTILINE)
+    return [block.splitlines() for block in blocks]
+
+
+def test_the_functions_that_a_run_passes_are_where_the_map_says():
+    for line in read_blocks()[0]:
+        path, function, _ = line.split(maxsplit=2)
+        tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+        assert function in {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}, line
+
+
+def test_the_rooms_of_stages_import_what_the_map_says():
+    drawn = {}
+    for line in read_blocks()[1]:
+        here, there = line.split("→")
+        drawn[here.strip(" /")] = {each.strip(" /") for each in there.split(",")}
+    found: dict[str, set[str]] = {}
+    for path in (ROOT / "stages").rglob("*.py"):
+        here = path.relative_to(ROOT / "stages").parts[0]
+        for name in imports(ast.parse(path.read_text(encoding="utf-8"))):
+            there = [*name.split("."), "", ""][2]
+            if name.startswith("mmx.stages.") and there != here and here != "__init__.py":
+                found.setdefault(here, set()).add(there)
+    assert found == drawn
+
+
 def name_module(path: Path) -> str:
     parts = path.relative_to(ROOT.parent).with_suffix("").parts
     return ".".join(parts).removesuffix(".__init__")
