@@ -20,7 +20,7 @@ from torch import Tensor
 from mmx.encoders import Encoder
 from mmx.encoders.audio.transformers import Transformers as AudioTransformers
 from mmx.encoders.hub import Folder
-from mmx.encoders.image.timm import Timm
+from mmx.encoders.image.timm import Timm, group_tensors
 from mmx.encoders.image.transformers import Transformers as ImageTransformers
 from mmx.encoders.text.transformers import Transformers as TextTransformers
 from mmx.errors import DataError
@@ -335,3 +335,22 @@ def test_a_folder_without_weights_says_which_file_is_missing(tmp_path: Path) -> 
     assert published.other_files == (tmp_path / "config.json",)
     (tmp_path / "model.safetensors").touch()
     assert published.missing_files() == ()
+
+
+def test_depths_of_a_network_that_timm_does_not_group() -> None:
+    net = timm.create_model("pit_ti_224", num_classes=0)
+    assert not hasattr(net, "group_matcher")
+    assert group_tensors(net, "net.") == (
+        ("net.pos_embed", "net.cls_token", "net.patch_embed."),
+        ("net.transformers.0.",),
+        ("net.transformers.1.",),
+        ("net.transformers.2.",),
+        ("net.norm.",),
+    )
+
+
+def test_networks_of_several_scales_are_refused() -> None:
+    options = {"model": "crossvit_tiny_240"}
+    spec = Timm.read_with(None, **options).example()
+    with pytest.raises(DataError, match=r"^CrossVit of timm gives features of several scales"):
+        Timm(spec, **options)

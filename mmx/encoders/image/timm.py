@@ -174,6 +174,8 @@ def group_tensors(net: nn.Module, prefix: str) -> tuple[tuple[str, ...], ...]:
         prefix: What the names start with in the encoder.
     """
     library = import_extra("timm.models._manipulate", "timm")
+    if not hasattr(net, "group_matcher"):  # as of PiT and PoolFormer
+        return _group_parts(net, prefix)
     matcher = net.group_matcher(coarse=False)  # type: ignore[operator]
     groups: dict[int, list[str]] = {}
     found = library.group_with_matcher(
@@ -185,6 +187,25 @@ def group_tensors(net: nn.Module, prefix: str) -> tuple[tuple[str, ...], ...]:
         if whole not in groups.setdefault(int(depth), []):
             groups[int(depth)].append(whole)
     return tuple(tuple(groups[depth]) for depth in sorted(groups))
+
+
+def _group_parts(net: nn.Module, prefix: str) -> tuple[tuple[str, ...], ...]:
+    """Return each part of a network as a depth, and each item of a part that is a list of them.
+
+    Tensors that the network has itself belong to its first part.
+    """
+    own: list[str] = []
+    found: dict[str, None] = {}
+    for name in net.state_dict():
+        part, _, rest = name.partition(".")
+        items = isinstance(getattr(net, part), nn.Sequential | nn.ModuleList)
+        whole = f"{part}.{rest.partition('.')[0]}" if items else part
+        if whole == name:
+            own.append(f"{prefix}{name}")
+        else:
+            found[f"{prefix}{whole}."] = None
+    first, *others = found
+    return (*own, first), *((each,) for each in others)
 
 
 def _find_modules(depths: Mapping[str, int]) -> dict[str, set[int]]:
@@ -215,10 +236,20 @@ def _encode(net: nn.Module, x: Tensor) -> Features:
 
 
 def _run(net: nn.Module, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Return the last features, as the network's head reads them, and those of each stage."""
-    if not hasattr(net, "forward_intermediates"):
-        return net.forward_features(x), []  # type: ignore[operator]
-    return net.forward_intermediates(x, output_fmt="NCHW")  # type: ignore[operator,no-any-return]
+    """Return the last features, as the network's head reads them, and those of each stage.
+
+    Raises:
+        DataError: They are several of several scales.
+    """
+    if hasattr(net, "forward_intermediates"):
+        last, stages = net.forward_intermediates(x, output_fmt="NCHW")  # type: ignore[operator]
+    else:
+        last, stages = net.forward_features(x), []  # type: ignore[operator]
+    if not isinstance(last, Tensor):
+        raise DataError(
+            f"{type(net).__name__} of timm gives features of several scales, which are not read"
+        )
+    return last, stages
 
 
 def _mean(stage: Tensor) -> Tensor:
