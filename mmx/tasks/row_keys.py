@@ -70,7 +70,9 @@ def read_row_groups(
 def _join_spellings(known: dict[int, str]) -> dict[int, str]:
     """Return the names of rows, in one spelling where two spellings are of one name."""
     names = sorted(set(known.values()))
-    unified = {name: str(other) for name, other in zip(names, unify_spelling(names), strict=True)}
+    unified = {
+        name: str(other) for name, other in zip(names, unify_spelling([*names]), strict=True)
+    }
     if len(set(unified.values())) == len(names):
         return known  # as they are written, so that their order stays
     return {row: unified[name] for row, name in known.items()}
