@@ -20,18 +20,7 @@ def make_rates_sheet(points: Sequence[RatePoint], split: str, rows: int, seed: i
         seed: Of the draws.
     """
     names = tuple(points[0].draws[0])
-    cells = [
-        (
-            f"{point.rate:g}",
-            *(
-                f"{format_metric(name, point.mean(name))} ± "
-                f"{format_metric(name, point.half_width(name))}"
-                for name in names
-            ),
-            f"{point.by_prior:,.1f}",
-        )
-        for point in points
-    ]
+    cells = tuple(_format_point(point, names) for point in points)
     return Sheet(
         name="missing_at_random",
         title="Modalities missing at random",
@@ -44,7 +33,7 @@ def make_rates_sheet(points: Sequence[RatePoint], split: str, rows: int, seed: i
             "class frequencies (or the mean) of the training targets; 'by prior' is the mean "
             "number of such rows.",
         ),
-        grids=(Grid(f"Missing at random ({split})", ("rate", *names, "by prior"), tuple(cells)),),
+        grids=(Grid(f"Missing at random ({split})", ("rate", *names, "by prior"), cells),),
         columns=("split", "seed", "rate", "draw", *names),
         rows=tuple(
             (split, seed, point.rate, draw, *found.values())
@@ -52,6 +41,15 @@ def make_rates_sheet(points: Sequence[RatePoint], split: str, rows: int, seed: i
             for draw, found in enumerate(point.draws)
         ),
     )
+
+
+def _format_point(point: RatePoint, names: Sequence[str]) -> tuple[str, ...]:
+    """Return a row of the table: rate, mean and half interval of each metric, rows by prior."""
+    means = (
+        f"{format_metric(name, point.mean(name))} ± {format_metric(name, point.half_width(name))}"
+        for name in names
+    )
+    return (f"{point.rate:g}", *means, f"{point.by_prior:,.1f}")
 
 
 def _tell(points: Sequence[RatePoint], primary: str) -> str:

@@ -86,23 +86,29 @@ def make_missing_sheet(
             "has none of them is answered by the prior, the class frequencies (or the mean) of the "
             "training targets; 'by prior' counts such rows. Without any modality all of them are.",
         ),
-        grids=(
-            Grid(
-                f"Only these modalities are shown ({split})",
-                ("shown", *names, "by prior"),
-                tuple(
-                    (
-                        format_subset(subset),
-                        *(format_metric(name, each[name]) for name in names),
-                        f"{blind[subset]:,}",
-                    )
-                    for subset, each in metrics.items()
-                ),
-            ),
-        ),
+        grids=(_make_missing_grid(metrics, blind, split),),
         columns=("split", "shown", *names, "by_prior"),
         rows=tuple(
             (split, format_subset(subset), *each.values(), blind[subset])
+            for subset, each in metrics.items()
+        ),
+    )
+
+
+def _make_missing_grid(
+    metrics: Mapping[Subset, Mapping[str, float]], blind: Mapping[Subset, int], split: str
+) -> Grid:
+    """Return the metrics of each subset; ``blind`` is how many rows the prior answers."""
+    names = tuple(metrics[()])
+    return Grid(
+        f"Only these modalities are shown ({split})",
+        ("shown", *names, "by prior"),
+        tuple(
+            (
+                format_subset(subset),
+                *(format_metric(name, each[name]) for name in names),
+                f"{blind[subset]:,}",
+            )
             for subset, each in metrics.items()
         ),
     )

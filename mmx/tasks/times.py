@@ -81,12 +81,7 @@ def read_times(
     column = _Column(name, {row: text for text, row in first.items()}, name_row)
     _refuse_mixed(column)
     read, notes = _choose_reader(column)
-    instants: dict[str, Instant] = {}
-    for row, text in column.cells.items():
-        try:
-            instants[text] = read(text)
-        except (ValueError, ArithmeticError) as error:
-            raise column.error(row, text, f"is no time: {error}") from error
+    instants = _read_all(column, read)
     rank = {each: place for place, each in enumerate(sorted(set(instants.values())))}
     of_rows = np.full(len(texts), -1, dtype=np.int64)
     for row in rows.tolist():
@@ -97,6 +92,17 @@ def read_times(
     return RowKeys(
         name, of_rows, tuple(written[place] for place in range(len(rank))), name_row
     ), notes
+
+
+def _read_all(column: _Column, read: ReadCell) -> dict[str, Instant]:
+    """Return each way of writing a time with what it means. Raises DataError."""
+    found: dict[str, Instant] = {}
+    for row, text in column.cells.items():
+        try:
+            found[text] = read(text)
+        except (ValueError, ArithmeticError) as error:
+            raise column.error(row, text, f"is no time: {error}") from error
+    return found
 
 
 def _find_form(text: str) -> str:
