@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, cast
 
 import numpy as np
@@ -88,7 +89,20 @@ class SequenceColumn(SourceColumn):
                 "accepted: steps × features, or steps alone",
                 tip="write an array of one or two axes",
             )
+        if shape == (0,):  # such as [], which does not say how many features its steps would have
+            return 0, self._width
         return shape[0], shape[1] if len(shape) == 2 else 1
+
+    @cached_property
+    def _width(self) -> int:
+        """Features of the first row that says how many it has; 1 where none does."""
+        for row in np.flatnonzero(self.present).tolist():
+            shape = read_shape("sequence", self._source(row), self.name_row(row))
+            if len(shape) == 2:
+                return shape[1]
+            if shape != (0,):
+                break
+        return 1
 
     def read(self, row: int) -> Steps:
         """Return the steps of one row, ``(T, D)``.
@@ -169,7 +183,7 @@ class Sequences(Modality[SequenceColumn, SequenceSpec]):
         for i, row in enumerate(rows.tolist()):
             if column.present[row]:
                 steps, width = column.shape(row)
-                if width != spec.width:
+                if steps and width != spec.width:
                     raise DataError(
                         f"{column.name_row(row)}: the sequence has {width} features a step, those "
                         f"of the training rows have {spec.width}"
@@ -183,7 +197,8 @@ class Sequences(Modality[SequenceColumn, SequenceSpec]):
             row = int(rows[i])
             if column.present[row]:
                 steps = column.read(row)[: spec.max_steps]
-                values[i, : len(steps)] = (steps - means) / stds
+                if len(steps):
+                    values[i, : len(steps)] = (steps - means) / stds
 
         call_each(decode, len(rows))
         return Stored(torch.from_numpy(values), torch.from_numpy(lengths))

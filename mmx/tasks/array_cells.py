@@ -19,8 +19,10 @@ from mmx.tasks.labels import NameRow
 CellArray = npt.NDArray[np.float64]
 SHOWN = 40  # characters of a cell in a message
 _NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
-BARE_LIST = re.compile(rf"\s*{_NUMBER}(?:(?:\s*[,;|]\s*|\s+){_NUMBER})+\s*")
-"""Several numbers, separated in some way."""
+BARE_LIST = re.compile(
+    rf"\s*(?:\w*\(\[?|\{{)?\s*{_NUMBER}(?:(?:\s*[,;|]\s*|\s+){_NUMBER})+,?\s*(?:\]?\)|\}})?\s*"
+)
+"""Several numbers, separated in some way, also as ``(1, 2)``, ``{1, 2}`` or ``tensor([1, 2])``."""
 WORDS = {"nan": "NaN", "none": "null", "null": "null", "inf": "Infinity", "-inf": "-Infinity"}
 """How other programs than JSON's write what is no number."""
 
@@ -85,11 +87,12 @@ def refuse_bare_lists(
     row = next((row for row, cell in enumerate(cells) if not _is_missing(cell, missing)), None)
     if row is None or not isinstance(cells[row], str) or not BARE_LIST.fullmatch(cells[row]):
         return
-    items = [each for each in re.split(r"[\s,;|]+", cells[row].strip()) if each]
+    items = re.findall(_NUMBER, cells[row])
     shown = items if len(items) < 4 else [*items[:3], "…"]
+    why = "in more than the brackets" if "[" in cells[row] else "without the brackets"
     raise DataError(
-        f"{name_row(row)}: column '{name}' holds {_show(cells[row])}, several numbers without the "
-        "brackets of a list",
+        f"{name_row(row)}: column '{name}' holds {_show(cells[row])}, several numbers {why} of a "
+        "list",
         tip=f"write [{', '.join(shown)}], in quotes in a CSV; or give each number a column of its "
         "own and name them all in columns.vector",
     )

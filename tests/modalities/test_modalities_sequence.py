@@ -79,6 +79,20 @@ def test_absent_and_empty_rows() -> None:
     assert stored.values[:, :, 0].tolist() == [[0, 0], [0, 0], [-1, 1]]
 
 
+def test_an_empty_list_has_as_many_features_as_the_other_rows() -> None:
+    empty = np.array([])
+    column = SequenceColumn([empty, None, np.array([[4.0, 1.0], [6.0, 3.0]]), empty])
+    spec = Sequences().fit(column, [0, 2])
+    assert spec == SequenceSpec((5.0, 2.0), (1.0, 1.0), longest=2)
+    stored = Sequences().encode(column, range(4), spec)
+    assert stored.lengths is not None
+    assert stored.lengths.tolist() == [1, 0, 2, 1]
+    assert stored.values[0].tolist() == [[0, 0], [0, 0]]
+    assert stored.values[2].tolist() == [[-1, -1], [1, 1]]
+    alone = Sequences().encode(SequenceColumn([empty]), [0], spec)  # one row to predict
+    assert alone.values.tolist() == [[[0, 0]]]
+
+
 @pytest.mark.parametrize("as_file", [False, True])
 @pytest.mark.parametrize(
     ("array", "said"),

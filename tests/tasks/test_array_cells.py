@@ -139,6 +139,8 @@ def test_what_one_column_cannot_be(tmp_path: Path) -> None:
         ("-.5;1e-3", "[-.5, 1e-3]"),
         ("1, 2,3, 4", "[1, 2, 3, …]"),
         ("1|2 | 3", "[1, 2, 3]"),
+        ("(1.5, 2.5,)", "[1.5, 2.5]"),
+        ("tensor([1., -2.])", "[1., -2.]"),
     ],
 )
 def test_lists_without_brackets_are_refused(
@@ -147,7 +149,11 @@ def test_lists_without_brackets_are_refused(
     path = write(tmp_path, "jsonl", {"kind": LABELS, "cell": [cell] * 20})
     with pytest.raises(DataError) as error:
         table(path, {modality: "cell"}).load()
-    held = f"row 1: column 'cell' holds {cell!r}, several numbers without the brackets of a list"
+    brackets_said = "in more than" if "[" in cell else "without"
+    held = (
+        f"row 1: column 'cell' holds {cell!r}, several numbers {brackets_said} the brackets of a "
+        "list"
+    )
     assert error.value.message == held
     assert error.value.tip is not None
     assert error.value.tip.startswith(f"write {brackets}, in quotes in a CSV; or ")
