@@ -59,17 +59,25 @@ def explain_weights(path: Path, error: Exception) -> str:
         path: A file with weights, or the folder that holds them.
         error: What the reader of the file says.
     """
-    if (known := OTHER_FORMATS.get(path.suffix.lower())) is not None:
-        return f"a file of {known}"
     files = [path] if path.is_file() else sorted(p for p in path.glob("*") if p.suffix in TENSORS)
-    if any(_starts_with(file, LFS_START) for file in files):
-        return "a pointer of Git LFS in place of the file: git lfs pull fetches it"
+    for file in files:
+        if (known := find_other_format(file)) is not None:
+            return known
     said = str(error)
     if "weights_only" in said or "Weights only" in said:
         return "not tensors alone: other Python objects might run code, and are not read"
     reason = said.splitlines()[0] if said else type(error).__name__
     cut = "; the file is cut or damaged" if "deserializing header" in reason else ""
     return f"{reason}{cut}"
+
+
+def find_other_format(file: Path) -> str | None:
+    """Return what a file is in place of tensors, as its name or its first bytes say, or None."""
+    if (known := OTHER_FORMATS.get(file.suffix.lower())) is not None:
+        return f"a file of {known}"
+    if _starts_with(file, LFS_START):
+        return "a pointer of Git LFS in place of the file: git lfs pull fetches it"
+    return None
 
 
 def name_other_formats(folder: Path) -> str:

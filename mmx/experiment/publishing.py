@@ -16,6 +16,7 @@ from mmx.config.nodes import ConfigNode
 from mmx.config.signature import list_options
 from mmx.encoders import Encoder
 from mmx.encoders.published import WEIGHT_SUFFIXES, Published
+from mmx.encoders.wrong_paths import find_other_format
 from mmx.errors import DataError, Problem, closest
 from mmx.experiment.config_fingerprint import FILE_OPTIONS
 from mmx.experiment.content_digest import content_digest, digest_files
@@ -188,6 +189,25 @@ def find_missing_files(start: PublishedStart, find_path: Callable[[str], str]) -
                 accepted=f"a file with tensors alone ({', '.join(WEIGHT_SUFFIXES)})",
                 closest=near,
                 type_this=None if near is None else _write_override(key, near),
+            )
+
+
+def find_other_formats(start: PublishedStart, find_path: Callable[[str], str]) -> Iterator[Problem]:
+    """Yield the files that encoders are to start from and that hold no tensors.
+
+    Only what a file's name and its first bytes say is looked at. The arguments are those of
+    :func:`find_missing_files`.
+    """
+    for name, weights in start.weights.items():
+        for path in weights.weight_files:
+            if not path.is_file() or (why := find_other_format(path)) is None:
+                continue
+            key = f"{find_path(name)}.{'weights' if weights.named else 'model'}"
+            given = path if weights.named else path.parent
+            yield Problem(
+                f"{key}={given}",
+                why if weights.named else f"{path.name}: {why}",
+                accepted=f"tensors alone ({', '.join(WEIGHT_SUFFIXES)})",
             )
 
 

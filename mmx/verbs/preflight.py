@@ -10,7 +10,7 @@ from mmx.config.composed import Composed
 from mmx.errors import ConfigError, Problem
 from mmx.experiment import Experiment, assemble
 from mmx.experiment.config_fingerprint import essence_with_weights
-from mmx.experiment.publishing import find_missing_files
+from mmx.experiment.publishing import find_missing_files, find_other_formats
 from mmx.ranks.lead import require_processes
 from mmx.runs.variation import Variant
 from mmx.training.precision import choose_device
@@ -140,11 +140,12 @@ def require_processes_of_all(jobs: Sequence[Job]) -> None:
 
 
 def refuse_absent_weights(found: Sequence[Job]) -> list[Problem]:
-    """Return the problems of weight files that do not exist."""
+    """Return the problems of weight files that do not exist, or that hold no tensors."""
     return [
         problem
         for job in found
-        for problem in find_missing_files(job.experiment.start, job.experiment.find_encoder_path)
+        for find in (find_missing_files, find_other_formats)
+        for problem in find(job.experiment.start, job.experiment.find_encoder_path)
     ]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import catalogue
@@ -19,10 +20,12 @@ from PIL import Image
 from tiny_models import find_stand_ins, publishes
 
 from mmx.config import compose
+from mmx.encoders.published import Published
 from mmx.errors import ConfigError
 from mmx.experiment import assemble
-from mmx.experiment.publishing import find_missing_files
+from mmx.experiment.publishing import PublishedStart, find_missing_files, find_other_formats
 from mmx.runs.directory import RunDirectory
+from mmx.stage_id import Role
 
 pytest.importorskip("transformers")
 pytest.importorskip("timm")
@@ -159,3 +162,35 @@ def test_the_gains_in_a_header_are_those_of_the_table(recipe: Path) -> None:
     for gain, _ in re.findall(r"(\d\.\d+) ± (\d\.\d+) by", header):
         assert f"| +{gain} |" in table
     assert recipe.stem in table
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("net.h5", b"\x89HDF", "a file of Keras"),
+        ("net.onnx", b"\x08\x08", "a file of ONNX"),
+        (
+            "net.safetensors",
+            b"version https://git-lfs.github.com/spec/v1\nsize 9\n",
+            "a pointer of Git LFS in place of the file: git lfs pull fetches it",
+        ),
+        ("net.pth", b"PK", None),  # what it holds is seen when it is read
+    ],
+)
+def test_files_that_hold_no_tensors_are_found_before_a_run(
+    tmp_path: Path, name: str, content: bytes, why: str | None
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    weights = Published.of_file(str(path))
+    assert weights is not None
+    start = PublishedStart(Role.TARGET, {"image_front": weights})
+    found = [str(problem) for problem in find_other_formats(start, "encoder.{}".format)]
+    accepted = "tensors alone (.safetensors, .pth, .pt, .pt2, .bin)"
+    one = f"encoder.image_front.weights={path}: {why}\n  accepted: {accepted}"
+    assert found == ([one] if why else [])
+    whole = replace(weights, named=False)
+    start = PublishedStart(Role.TARGET, {"text": whole})
+    found = [str(problem) for problem in find_other_formats(start, "encoder.{}".format)]
+    one = f"encoder.text.model={tmp_path}: {name}: {why}\n  accepted: {accepted}"
+    assert found == ([one] if why else [])
