@@ -83,3 +83,9 @@ def test_a_cell_that_a_spreadsheet_would_run_is_text(cell: str, written: str) ->
 def test_numbers_are_written_as_they_are() -> None:
     assert format_csv([["a", "b"], [-0.1, None], [-3, float("-inf")]]) == "a,b\n-0.1,\n-3,-inf\n"
     assert format_csv([["\udcff"]]).encode() == b"\\udcff\n"
+
+
+def test_a_reader_of_messages_who_has_gone_ends_no_run() -> None:
+    console = Console(stderr=True)
+    console.on_broken_pipe()
+    assert console.quiet  # it tries no further message, and each would fail

@@ -20,9 +20,11 @@ from mmx.cli import main
 from mmx.errors import ConfigError
 from mmx.evaluation.gain_intervals import Differences, GainInterval
 from mmx.evaluation.sample_metric import SampleScores
+from mmx.evaluation.verdict import Gain
+from mmx.reports.group_gain import GroupGain
 from mmx.reports.many_runs_table import FORMATS
 from mmx.reports.run_groups import find_runs
-from mmx.reports.transfer_matrix import Matrix, Trouble, build_matrix
+from mmx.reports.transfer_matrix import Matrix, MatrixCell, Trouble, build_matrix
 from mmx.reports.transfer_matrix_table import describe_matrix
 from mmx.runs.directory import RunDirectory
 from mmx.runs.manifest import Manifest
@@ -354,3 +356,23 @@ def test_a_source_without_a_value_on_validation_is_not_the_best() -> None:
     values = {"a": float("nan"), "b": -0.4, "c": -0.2}
     cells: Any = {(name, "x"): SimpleNamespace(signed_val=each) for name, each in values.items()}
     assert Matrix((), cells).find_best("x") is cells["c", "x"]
+
+
+@pytest.mark.parametrize(
+    ("learned", "interval", "mark"),
+    [
+        (True, (0.01, 0.03), "+"),
+        (True, (-0.03, -0.01), "-"),
+        (True, (-0.01, 0.03), "·"),
+        (True, (0.0, 0.03), "·"),
+        (True, (-0.03, 0.0), "·"),
+        (True, None, "·"),
+        (False, (0.01, 0.03), "?"),
+    ],
+)
+def test_a_mark_is_the_side_of_zero_on_which_the_whole_interval_lies(
+    learned: bool, interval: tuple[float, float] | None, mark: str
+) -> None:
+    gain = Gain("accuracy", 0.01, interval, learned=learned)
+    cell = MatrixCell("a", "x", GroupGain({}, (), 0.8, 0.79, gain), val=0.8, control_val=None)
+    assert cell.mark == mark

@@ -34,3 +34,13 @@ def test_is_0_for_one_answer_and_undefined_for_one_class() -> None:
     assert "'b'" in CohenKappa().explain_undefined(alone)
     assert np.isnan(CohenKappa().find_value(alone))
     assert np.isnan(CohenKappa().resample(CohenKappa().keep(answers), np.array([[0, 1, 2]])))
+
+
+@pytest.mark.parametrize("weights", ["none", "linear", "quadratic"])
+def test_sums_of_all_rows_or_of_many_draws_give_its_value(weights: str) -> None:
+    truth, decided = np.array([0, 1, 1, 2, 2]), np.array([1, 1, 1, 2, 0])
+    answers = Answers("classes", truth, np.eye(3)[decided], decided, ("a", "b", "c"))
+    kappa = CohenKappa(weights=weights)  # type: ignore[arg-type]
+    sums = kappa.keep(answers).sum(0)
+    assert kappa.of_sums(sums, 5) == pytest.approx(kappa.measure(answers))
+    assert kappa.of_sums(np.stack([sums] * 7)[None], 5).shape == (1, 7)

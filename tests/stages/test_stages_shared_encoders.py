@@ -101,3 +101,13 @@ def test_what_may_change_is_drawn_for_each_run(
     found = share(make, lacking, Feature())(spec)
     assert all(torch.equal(found.state_dict()[name], expected[name]) for name in expected)
     assert find_shared_values(found) is None
+
+
+def test_values_of_another_type_are_shared_by_no_run(
+    recipe: tuple[partial[Encoder], SubWordSpec, PublishedValues],
+) -> None:
+    make, spec, values = recipe
+    halves = PublishedValues({name: value.half() for name, value in values.tensors.items()})
+    found = share(make, halves, Feature())(spec)
+    assert {each.dtype for each in found.parameters()} == {torch.float32}
+    assert find_shared_values(found) is None
