@@ -221,7 +221,7 @@ def parse_yaml(
     try:
         found = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise _no_yaml(path, error) from error
+        raise make_yaml_error(path, error) from error
     return _plain(found, kind, path, depth)
 
 
@@ -262,7 +262,7 @@ def _events(text: str, path: Path) -> Iterator[Any]:
     try:
         yield from yaml.parse(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise _no_yaml(path, error) from error
+        raise make_yaml_error(path, error) from error
 
 
 def _size(anchor: str | None, sizes: dict[str, int], opened: list[str | None], path: Path) -> int:
@@ -341,7 +341,8 @@ def _too_deep(path: Path, depth: int) -> UnreadableFileError:
     return UnreadableFileError(path, f"nests mappings and lists more than {depth} deep")
 
 
-def _no_yaml(path: Path, error: Exception) -> UnreadableFileError:
+def make_yaml_error(path: Path, error: Exception) -> UnreadableFileError:
+    """Return the error of a file that is not YAML, with the line at which it is not."""
     mark = getattr(error, "problem_mark", None)
     where = f"line {mark.line + 1}: " if mark is not None else ""
     what = getattr(error, "problem", None) or str(error).partition("\n")[0]

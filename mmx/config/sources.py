@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.config_search_path import ConfigSearchPath
@@ -22,19 +23,24 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from mmx.config.allowed import hide_working_directory
 from mmx.config.hydra_node import HYDRA, refuse_in_file
-from mmx.config.locate import ALIASES, FILE_BYTES, find_alias
+from mmx.config.locate import ALIASES, FILE_BYTES, builtin_directory, find_alias
 from mmx.config.part_packages import list_part_directories
 from mmx.config.references import refuse_calls
 from mmx.errors import ConfigError, Problem, UnreadableFileError
-from mmx.untrusted import check_yaml, read_text, unusable_path
+from mmx.printable import shorten
+from mmx.quoting import format_value
+from mmx.untrusted import check_yaml, make_yaml_error, read_text, unusable_path
 
 ROOT = "config"
 """mmx's own config, at the root of its folder."""
 FILE_DEPTH = 32
 FILE_NODES = 20_000
+SHOWN = 80
+"""Characters of a value in a message."""
 USER = "user"
 """Hydra's provider of a user's config directory."""
 PARTS = "parts"
@@ -115,18 +121,62 @@ class AliasSource(FileConfigSource):
                 raise UnreadableFileError(path, "is a link that leads out of its folder")
             text = read_text(path, limit=FILE_BYTES)
             check_yaml(text, path, depth=FILE_DEPTH, nodes=FILE_NODES)
+            config = _parse(text, path)
         except UnreadableFileError as error:
             raise ConfigError([Problem(error.path, error.reason)]) from error
         header = ConfigSource._get_header_dict(text[:512])
-        config = OmegaConf.load(io.StringIO(text))
         plain: Any = OmegaConf.to_container(config, resolve=False)
         problems = refuse_in_file(plain, header.get("package") or "")
         problems += refuse_calls(_drop_hydra(plain), "")
+        if header.get("package") == "_global_" and isinstance(plain, dict):
+            problems += _refuse_other_containers(plain)
         if problems:
             raise ConfigError([_place_in_file(problem, path) for problem in problems])
         return ConfigResult(
             config=config, path=f"file://{self.path}", provider=self.provider, header=header
         )
+
+
+def _parse(text: str, path: Path) -> Any:
+    """Return what a user's file holds.
+
+    Raises:
+        UnreadableFileError: It has a key twice, a tag, or a value that no config has.
+    """
+    try:
+        return OmegaConf.load(io.StringIO(text))
+    except yaml.YAMLError as error:
+        raise make_yaml_error(path, error) from error
+    except (OmegaConfBaseException, ValueError, TypeError, OSError) as error:
+        what = str(error).partition("\n")[0]
+        raise UnreadableFileError(path, f"is no plain config ({what})") from error
+
+
+def _refuse_other_containers(content: dict[Any, Any]) -> list[Problem]:
+    """Return the keys that are a list where mmx's own config has a mapping, or the reverse.
+
+    Hydra cannot merge the two, and names neither file nor key.
+    """
+    own = yaml.safe_load(Path(builtin_directory(), f"{ROOT}.yaml").read_text(encoding="utf-8"))
+    groups = [key for item in own["defaults"] if isinstance(item, dict) for key in item]
+    expected = {group.partition("/")[0]: "a mapping" for group in groups if group != "experiment"}
+    expected |= {key: _name_container(value) for key, value in own.items() if key != "defaults"}
+    return [
+        Problem(
+            f"{key}={shorten(format_value(value), SHOWN)}",
+            f"is {_name_container(value)}",
+            accepted=expected[key],
+        )
+        for key, value in content.items()
+        if expected.get(key) and _name_container(value) not in ("", expected[key])
+    ]
+
+
+def _name_container(value: Any) -> str:
+    """Return what a value is in words; empty for one that is no container."""
+    if isinstance(value, dict):
+        return "a mapping"
+    return "a list" if isinstance(value, list) else ""
 
 
 def _drop_hydra(content: Any) -> Any:

@@ -289,6 +289,29 @@ def test_what_is_refused_is_named(folder, capsys):
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("seed: 1\nseed: 2", "is not YAML (line 3: found duplicate key seed)"),
+        ("seed:\t\t1", "is not YAML (line 2: found character '\\t' that cannot start any token)"),
+        ("seed: 1\n---\nseed: 2", "is not YAML (line 3: but found another document)"),
+        ("null: 1", "is no plain config (Incompatible key type 'NoneType')"),
+        (
+            "name: !!set {a, b}",
+            "is no plain config (Value 'set' is not a supported primitive type)",
+        ),
+        ("callbacks: {a: b}", "callbacks={a: b}: is a mapping\n  accepted: a list"),
+        ("trainer: [1]", "trainer=[1]: is a list\n  accepted: a mapping"),
+        ("metric: [accuracy]", "metric=[accuracy]: is a list\n  accepted: a mapping"),
+    ],
+)
+def test_a_file_that_is_no_config_is_named_with_its_line(folder, capsys, text, said):
+    put(folder, text)
+    assert refused(folder, ["train", "--config-dir", "own", "experiment=x"], capsys) == (
+        f"mmx: 1 problem in the config\nown/experiment/x.yaml: {said}\n"
+    )
+
+
 def special(folder: Path, kind: str) -> None:
     path = folder / "own" / "experiment" / "x.yaml"
     if kind == "pipe":
