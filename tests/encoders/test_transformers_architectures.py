@@ -229,3 +229,30 @@ def test_a_tokenizer_with_more_words_than_the_model_is_refused(
     count = len(WORDS)
     said = f"tiny: its tokenizer has {count + 1} ids, and its model embeddings for {count}"
     assert error.value.message == said
+
+
+@pytest.mark.parametrize(
+    ("said", "pooling", "noted"),
+    [
+        ("pooling_mode_mean_tokens", "auto", None),
+        ("pooling_mode_cls_token", "cls", None),
+        ("pooling_mode_cls_token", "auto", ("mean", "cls: encoder.text.pooling=cls")),
+        ("pooling_mode_mean_tokens", "last", ("last", "mean: encoder.text.pooling=mean")),
+        ("pooling_mode_max_tokens", "auto", ("mean", "the maximum")),
+        ("pooling_mode_lasttoken", "last", None),
+    ],
+)
+def test_other_pooling_than_in_training_is_noted(
+    tmp_path: Path, said: str, pooling: str, noted: tuple[str, str] | None
+) -> None:
+    folder = save_text_model(tmp_path / "tiny")
+    (folder / "1_Pooling").mkdir()
+    keys = {"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": False, said: True}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(keys))
+    options = {"model": str(folder), "pooling": pooling}
+    spec = TextTransformers.read_with(None, **options).example()
+    expected = noted and (
+        f"tokens are pooled by {noted[0]}, where sentence-transformers pooled these weights by "
+        f"{noted[1]}",
+    )
+    assert TextTransformers.describe_deviations(spec, **options) == (expected or ())

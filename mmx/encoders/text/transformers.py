@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -24,13 +24,24 @@ from mmx.encoders.transformers_pair import (
     make_pair_tower,
     read_pair_tower,
 )
-from mmx.errors import DataError
+from mmx.errors import DataError, UnreadableFileError
+from mmx.json_object import Json
 from mmx.modalities import Features, Modality
 from mmx.modalities.clip_texts import ClipTexts
 from mmx.modalities.masking import masked_mean
 from mmx.modalities.sub_words import SubWords, SubWordSpec
+from mmx.untrusted import read_json
 
 Pooling = Literal["auto", "mean", "cls", "last"]
+POOLED_BY = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_lasttoken": "last",
+    "pooling_mode_max_tokens": "the maximum",
+    "pooling_mode_mean_sqrt_len_tokens": "the sum over the root of the length",
+    "pooling_mode_weightedmean_tokens": "a weighted mean",
+}
+"""Keys of sentence-transformers to what they stand for, the options here by their names."""
 USUAL_TOKENS = 128
 """``max_tokens`` where nobody says it, of a model that reads as many."""
 
@@ -111,8 +122,17 @@ class Transformers(HubEncoder):
 
     @classmethod
     def describe_deviations(cls, spec: SubWordSpec, **options: Any) -> tuple[str, ...]:
-        """Return that padding is read, of the few models that do."""
-        return tuple(note_padding(name_folder(options)))
+        """Return that tokens are pooled otherwise than in training, or that padding is read."""
+        folder = name_folder(options)
+        found, own = list(note_padding(folder)), read_pooling(folder)
+        chosen = options.get("pooling", "auto")
+        if own is not None and ("mean" if chosen == "auto" else chosen) != own:
+            found.append(
+                f"tokens are pooled by {'mean' if chosen == 'auto' else chosen}, where "
+                f"sentence-transformers pooled these weights by {own}"
+                + (f": encoder.text.pooling={own}" if own in get_args(Pooling) else "")
+            )
+        return tuple(found)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Features:
         """Encode texts.
@@ -164,6 +184,19 @@ class Transformers(HubEncoder):
         if isinstance(self.net, PairTextTower):
             return read_pair_tower(self.net, published, self.prefix)
         return super().read_published(published)
+
+
+def read_pooling(folder: Folder) -> str | None:
+    """Return how sentence-transformers pools a model's tokens; None where the folder says not."""
+    path = next(iter(sorted(folder.path.glob("*_Pooling/config.json"))), None)
+    if path is None or find_family(folder) is not None:
+        return None
+    try:
+        said: Json = read_json(path, dict)
+    except (OSError, UnreadableFileError):
+        return None
+    found = [name for key, name in POOLED_BY.items() if said.get(key) is True]
+    return " and ".join(found) or None  # several are joined to one vector
 
 
 def check_vocabulary(spec: SubWordSpec, net: nn.Module, folder: Folder) -> None:
