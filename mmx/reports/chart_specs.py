@@ -101,10 +101,15 @@ def draw_curves(
     across, values = _split_points(drawn)
     levels = [reference] if reference and math.isfinite(reference[0]) else []
     heights = within or find_ends([*values, *(level for level, _ in levels)])
-    places = spread_labels([each.points[-1][1] for each in drawn], heights, CURVES_HEIGHT)
-    layers = [layer for level, name in levels for layer in _draw_reference(level, name)]
+    ends = [each.points[-1][1] for each in drawn] + [level for level, _ in levels]
+    places = spread_labels(ends, heights, CURVES_HEIGHT)
+    layers = [
+        layer
+        for (level, name), place in zip(levels, places[len(drawn) :], strict=True)
+        for layer in _draw_reference(level, place, name)
+    ]
     layers += [_draw_diagonal()] if diagonal else []
-    for each, place in zip(drawn, places, strict=True):
+    for each, place in zip(drawn, places, strict=False):
         layers += _draw_line(each, place, x, marked)
     return {
         **make_frame(CURVES_HEIGHT),
@@ -180,15 +185,14 @@ def _draw_line(series: Series, label: float, x: str, marked: str) -> list[Json]:
     return layers
 
 
-def _draw_reference(value: float, name: str) -> list[Json]:
-    level = {"values": [{"y": value}]}
+def _draw_reference(value: float, label: float, name: str) -> list[Json]:
+    """Return a dotted line from side to side, with its name at the height ``label``."""
     # Without an x of their own they reach from side to side.
     rule = {"type": "rule", "color": PLAIN, "strokeDash": [2, 3]}
-    place = {"align": "right", "baseline": "bottom", "dx": -4, "dy": -3}
-    text = {"type": "text", "text": name, "color": SOFT, **place}
+    text = {"type": "text", "text": name, "color": SOFT, "align": "left", "dx": 8}
     return [
-        {"data": level, "mark": rule, "encoding": {"x": None}},
-        {"data": level, "mark": text, "encoding": {"x": AT_END}},
+        {"data": {"values": [{"y": value}]}, "mark": rule, "encoding": {"x": None}},
+        {"data": {"values": [{"y": label}]}, "mark": text, "encoding": {"x": AT_END}},
     ]
 
 

@@ -13,7 +13,7 @@ from mmx import untrusted
 from mmx.errors import RunError, UnreadableFileError, UsageError, closest
 from mmx.metrics import find_direction
 from mmx.runs import index
-from mmx.runs.conditions import Condition, keys_of
+from mmx.runs.conditions import Condition, find_unmet, keys_of
 from mmx.runs.directory import RunDirectory, find_listed
 from mmx.runs.draw import Draw, count_folds
 from mmx.runs.index_cache import CellValue
@@ -120,9 +120,21 @@ def find_runs(words: Sequence[str], conditions: Sequence[Condition] = ()) -> lis
         if all(each.holds(find_fact(run.facts, each.key)) for each in conditions)
     ]
     if not found:
-        which = " that fulfil all conditions" if conditions else ""
-        raise RunError(f"there are no finished runs{which} in {' '.join(words)}", tip="mmx list")
+        raise RunError(_explain_none(words, every, conditions), tip="mmx list")
     return found
+
+
+def _explain_none(
+    words: Sequence[str], every: Sequence[FinishedRun], conditions: Sequence[Condition]
+) -> str:
+    """Return why no finished run is left."""
+    where = " ".join(words)
+    if not conditions:
+        return f"there are no finished runs in {where}"
+    values = {key: [find_fact(run.facts, key) for run in every] for key in keys_of(conditions)}
+    if every and (unmet := find_unmet(conditions, values)):
+        return f"no finished run in {where} has {unmet}"
+    return f"there are no finished runs that fulfil all conditions in {where}"
 
 
 def list_run_directories(words: Sequence[str]) -> list[RunDirectory]:
@@ -293,7 +305,16 @@ def find_mixed(group: RunGroup) -> dict[str, list[str]]:
 
     With ``--by``, a mean may be taken over runs that differ in more than their seed.
     """
-    variants = [run.read_variant() for run in group.runs]
+    found = _list_differences(group.runs)
+    return {key: list(dict.fromkeys(values)) for key, values in found.items()}
+
+
+def _list_differences(runs: Sequence[FinishedRun]) -> dict[str, list[str]]:
+    """Return each setting in which runs differ beyond seed and fold, with the value of each run.
+
+    Where the name of a part tells all values of a key, the part stands for it.
+    """
+    variants = [run.read_variant() for run in runs]
     named: dict[str, list[str]] = {}
     for part in dict.fromkeys(part for each in variants for part in each.names):
         options = [each.names.get(part, "none") for each in variants]
@@ -302,14 +323,15 @@ def find_mixed(group: RunGroup) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for key, values in list_varied(variants).items():
         above = _find_part(key, values, named)
-        shown = values if above is None else named[above]
-        found.setdefault(above or key, list(dict.fromkeys(shown)))
+        found.setdefault(above or key, values if above is None else named[above])
     return found
 
 
 def _find_part(key: str, values: Sequence[str], named: Mapping[str, Sequence[str]]) -> str | None:
     """Return the part that a key belongs to, if the part's name tells all values of the key."""
     for part, options in named.items():
+        if key == part.replace("/", "."):  # some runs have none of it
+            return part
         told = len(set(zip(options, values, strict=True))) == len(set(options))
         if told and f"{key}.".startswith(f"{part.replace('/', '.')}."):
             return part
@@ -325,13 +347,17 @@ def find_confounded(groups: Sequence[RunGroup]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for target in dict.fromkeys(group.target for group in groups):
         own = [group for group in groups if group.target == target]
-        for key, values in list_varied(
-            [run.read_variant() for group in own for run in group.runs]
-        ).items():
-            names_groups = any(f"{key}.".startswith(f"{name}.") for name in own[0].label)
+        runs = [run for group in own for run in group.runs]
+        for key, values in _list_differences(runs).items():
+            names_groups = any(_is_within(key, name) for name in own[0].label)
             if not names_groups and _differ(own, values):
                 found[key] = list(dict.fromkeys([*found.get(key, []), *values]))
     return found
+
+
+def _is_within(key: str, above: str) -> bool:
+    key, above = (each.replace("/", ".") for each in (key, above))
+    return f"{key}.".startswith(f"{above}.")
 
 
 def _differ(groups: Sequence[RunGroup], values: Sequence[str]) -> bool:

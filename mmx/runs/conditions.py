@@ -13,14 +13,16 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from mmx.errors import UsageError
+from mmx.errors import UsageError, closest
 from mmx.runs.index_cache import CellValue
 
+MOST_VALUES = 8
+"""Values of a key that are named where none is as typed."""
 SIGNS = ("!=", ">=", "<=", "=", ">", "<")
 _ORDER: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
@@ -121,3 +123,29 @@ def _equals(found: CellValue, wanted: str) -> bool:
 def keys_of(conditions: Sequence[Condition]) -> list[str]:
     """Return the keys of conditions, each once."""
     return list(dict.fromkeys(each.key for each in conditions))
+
+
+def find_unmet(
+    conditions: Sequence[Condition], values: Mapping[str, Sequence[CellValue]]
+) -> str | None:
+    """Return the first condition on an exact value that no run has, and what there is instead.
+
+    Args:
+        conditions: What runs must fulfil.
+        values: Key to its value in each run.
+
+    Returns:
+        ``target=digit_av; did you mean digits_av?``; None where each is fulfilled by some run.
+    """
+    for each in conditions:
+        found = values[each.key]
+        if each.sign != "=" or any(map(each.holds, found)):
+            continue
+        known = sorted({str(value) for value in found if value is not None})
+        typed = f"{each.key}={each.value}"
+        if near := closest(each.value, known):
+            return f"{typed}; did you mean {near}?"
+        if len(known) <= MOST_VALUES:
+            return f"{typed}; there is {', '.join(known)}" if known else typed
+        return typed
+    return None

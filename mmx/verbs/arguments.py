@@ -23,6 +23,12 @@ class Parser(argparse.ArgumentParser):
         self.register("type", Path, _read_path)
         self.add_argument("--debug", action="store_true", help="show tracebacks")
 
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> argparse.Namespace:
+        """Parse words and flags in any order: ``mmx list --sort accuracy target=stl10``."""
+        return self.parse_intermixed_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         """Raise instead of exiting."""
         raise UsageError(message, tip=f"{self.prog} --help")

@@ -130,8 +130,8 @@ def _compare_few(console: Console, paths: Sequence[Path], *, most: int | None) -
     runs = _open_finished(paths)
     if len(runs) == 1:
         raise UsageError(
-            "one side, of 1, is given; two runs are compared, or two groups",
-            tip="mmx compare A1 A2 --with B1 B2",
+            f"{runs[0].path} is one run: there is nothing to compare it with",
+            tip=f"mmx compare {shlex.quote(str(runs[0].path))} OTHER   (mmx list shows the runs)",
         )
     before, after = runs
     print_comparison(console, before, after, most=most)

@@ -16,6 +16,7 @@ from mmx.reports.many_runs_table import Format, format_many
 from mmx.reports.run_groups import FinishedRun, drop_repeated, find_runs, group_by_settings
 from mmx.runs.conditions import parse_condition
 from mmx.runs.variation import DRAWS, join_keys
+from mmx.stage_id import Role
 
 
 def print_many(
@@ -41,7 +42,7 @@ def print_many(
         require_figure_path(figure)
     found = find_runs(words, [parse_condition(each) for each in conditions])
     runs, repeated = drop_repeated(found)
-    groups = group_by_settings(runs, by)
+    groups = group_by_settings(runs, by, first=[Role.SOURCE])
     if len(groups) < 2:
         raise UsageError(
             f"the {len(runs)} finished {'run' if len(runs) == 1 else 'runs'} are one group: "

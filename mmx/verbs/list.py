@@ -24,7 +24,13 @@ from mmx.csv_text import format_csv
 from mmx.errors import RunError, UsageError
 from mmx.json_object import null_undefined
 from mmx.printable import VALUE, one_line, shorten
-from mmx.runs.conditions import Condition, looks_like_condition, parse_condition
+from mmx.runs.conditions import (
+    Condition,
+    find_unmet,
+    keys_of,
+    looks_like_condition,
+    parse_condition,
+)
 from mmx.runs.index_cache import CellValue
 from mmx.runs.index_entry import UNREADABLE, IndexEntry
 from mmx.runs.index_reading import list_fact_keys
@@ -60,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
     elif given.csv:
         _print_csv(shown, columns)
     else:
-        _print_table(root, shown, columns, narrowed=bool(conditions))
+        _print_table(root, shown, columns, conditions)
     if left_out:
         attempts = "1 attempt" if left_out == 1 else f"{left_out} attempts"
         print(f"{attempts} that failed before training left out: --all shows them", file=sys.stderr)
@@ -212,14 +218,14 @@ def _list_cells(
 
 
 def _print_table(
-    root: Path, shown: Sequence[FoundRun], columns: Sequence[str], *, narrowed: bool
+    root: Path,
+    shown: Sequence[FoundRun],
+    columns: Sequence[str],
+    conditions: Sequence[Condition],
 ) -> None:
     """Print runs as a table for people."""
     if not shown:
-        none = f"no run under {root} fulfils all conditions; without them, all are shown"
-        print(
-            one_line(none if narrowed else f"no runs under {root} yet; mmx train makes the first")
-        )
+        print(one_line(_explain_none(root, conditions)))
         return
     heads, rows = _list_cells(shown, columns)
     if sys.stdout.isatty() and len(rows) <= FOLDED_ROWS:
@@ -229,6 +235,18 @@ def _print_table(
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     form = "  ".join(f"{{:{width}}}" for width in widths)
     print("\n".join(form.format(*row).rstrip() for row in lines))
+
+
+def _explain_none(root: Path, conditions: Sequence[Condition]) -> str:
+    """Return why no run is shown."""
+    if not conditions:
+        return f"no runs under {root} yet; mmx train makes the first"
+    keys = keys_of(conditions)
+    every = select_runs(root, keys=keys)
+    unmet = find_unmet(conditions, {key: [run.values[key] for run in every] for key in keys})
+    if every and unmet:
+        return f"no run under {root} has {unmet}"
+    return f"no run under {root} fulfils all conditions; without them, all are shown"
 
 
 def _print_folded(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -36,7 +36,7 @@ from mmx.reports.run_groups import (
     find_unfinished,
     read_finished,
 )
-from mmx.reports.transfer_matrix import TransferMatrix, Trouble, build_matrix, is_itself
+from mmx.reports.transfer_matrix import NO_SOURCE, TransferMatrix, Trouble, build_matrix, is_itself
 from mmx.reports.transfer_matrix_figure import draw_matrix
 from mmx.reports.transfer_matrix_table import format_matrix
 from mmx.runs.conditions import looks_like_condition, parse_condition
@@ -126,11 +126,12 @@ def _read(places: Sequence[str], words: Sequence[str], metric: str | None) -> Tr
     conditions = [parse_condition(word) for word in words]
     runs, repeated = drop_repeated(find_runs(places, conditions))
     done = {run.directory.manifest().fingerprint for run in runs}
-    troubles = [
+    unfinished = [
         _describe_unfinished(directory)
         for directory in find_unfinished(places, conditions)
         if directory.manifest().fingerprint not in done
     ]
+    troubles = [each for each in unfinished if each.source not in NO_SOURCE]
     notes = [repeated] if repeated else []
     return build_matrix(runs, troubles, metric=metric, notes=notes)
 

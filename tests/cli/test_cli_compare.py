@@ -85,6 +85,15 @@ def test_files_without_numbers_that_changed_are_not_nothing(tmp_path, capsys, co
     assert lines[-2:] == [said, "identical: all 25 numbers, bit for bit"]
 
 
+def test_one_run_alone_is_refused(tmp_path, capsys):
+    run = made(tmp_path, "a", 0.5)
+    assert main(["compare", str(run)]) == 2
+    assert capsys.readouterr().err == (
+        f"mmx: {run} is one run: there is nothing to compare it with\n"
+        f"  tip: mmx compare {run} OTHER   (mmx list shows the runs)\n"
+    )
+
+
 def test_a_run_that_is_not_done_has_no_numbers(tmp_path, capsys):
     one, two = made(tmp_path, "a", 0.5), made(tmp_path, "b", 0.5, done=False)
     assert main(["compare", str(one), str(two)]) == 1

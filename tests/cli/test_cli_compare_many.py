@@ -37,15 +37,14 @@ def make_run(
 ) -> Path:
     """Make a finished run whose first rows are right, with what a comparison reads."""
     part = {"_target_": f"mmx.fusion.{fusion}.X", "width": more.pop("fusion_width", 8)}
+    names = {"fusion": fusion, "target": target, **more.pop("names", {})}
     config = {"seed": seed, "fusion": part, **more}
     directory = RunDirectory.create(
         folder,
         label="x",
         fingerprint=f"{target}{fusion}{seed}".encode().hex()[:32].ljust(32, "0"),
         config={**config, "target": {"_target_": "t.T", "name": target}, "output_dir": str(folder)},
-        manifest=Manifest(
-            seed=seed, names={"fusion": fusion, "target": target}, data={"target": target}
-        ),
+        manifest=Manifest(seed=seed, names=names, data={"target": target}),
         files={},
         exactly=folder / f"{target}-{fusion}-{seed}",
     )
@@ -160,6 +159,46 @@ def test_a_part_with_other_settings_is_named_with_them(tmp_path, capsys):
     make_run(tmp_path / "runs", "t0", "gmu", 4, 0.8, 0.8, lr=0.2)
     text = compare(capsys, tmp_path, "--by", "lr")
     assert "note: means are also over fusion (gmu, gated), fusion.width (8, 16)\n" in text
+
+
+DIGITS = {"_target_": "t.S", "name": "digits", "limit": 5}
+
+
+def make_sources(folder: Path, names: dict[str, str]) -> None:
+    """Make runs of which those with a source have another transfer too."""
+    for place, (name, fusion) in enumerate(names.items()):
+        source = name.startswith("digits")
+        parts = {"source": "digits", "transfer": "parameter"} if source else {"source": "none"}
+        make_run(
+            folder / "runs", "t0", fusion, place, 0.8, 0.8,
+            source=DIGITS if source else None,
+            transfer={"_target_": f"t.{parts.get('transfer')}", "rate": 1},
+            names=parts,
+        )  # fmt: skip
+
+
+def test_a_part_that_some_runs_lack_is_named_and_not_spelled_out(tmp_path, capsys):
+    make_sources(tmp_path, {"digits_1": "gmu", "none_1": "gmu", "none_2": "gated"})
+    text = compare(capsys, tmp_path, "--by", "fusion")
+    assert "note: means are also over source (digits, none), transfer (parameter, none)\n" in text
+    others = "source (none, digits), transfer (none, parameter)"
+    assert f"note: groups differ in more than their names say: {others}\n" in text
+
+
+def test_the_source_names_a_difference_before_the_transfer(tmp_path, capsys):
+    make_sources(tmp_path, {"digits_1": "gmu", "none_1": "gmu"})
+    assert "best by validation: source=digits, " in compare(capsys, tmp_path)
+
+
+def test_a_condition_may_stand_behind_a_flag(outputs, capsys):
+    before = compare(capsys, outputs, "target=t0", "--by", "fusion")
+    assert compare(capsys, outputs, "--by", "fusion", "target=t0") == before
+
+
+def test_a_value_that_no_run_has_is_named(outputs, capsys):
+    assert main(["compare", str(outputs), "target=t9", "fusion=gmu", "--by", "fusion"]) == 1
+    said = f"mmx: no finished run in {outputs} has target=t9; there is t0, t1, t2\n"
+    assert capsys.readouterr().err.startswith(said)
 
 
 def test_a_refused_key_is_not_advised_again(outputs, capsys):

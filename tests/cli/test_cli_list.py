@@ -123,6 +123,29 @@ def test_no_run_that_fulfils_the_conditions(outputs, capsys):
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["target=stl"], "target=stl; did you mean stl10?"),
+        (["accuracy>0.1", "status=ready"], "status=ready; there is done, failed"),
+        (["status=ready,finished"], "status=ready,finished; there is done, failed"),
+    ],
+)
+def test_a_value_that_no_run_has(outputs, capsys, words, said):
+    assert main(["list", *words]) == 0
+    assert capsys.readouterr().out == f"no run under outputs has {said}\n"
+
+
+def test_values_that_no_run_has_together(outputs, capsys):
+    assert main(["list", "target=cifar10", "fusion=gated"]) == 0
+    assert "fulfils all conditions" in capsys.readouterr().out
+
+
+def test_conditions_may_stand_behind_flags(outputs, capsys):
+    assert names(capsys, "--sort", "accuracy", "target=stl10") == "adb"
+    assert names(capsys, "outputs", "--last", "1", "target=stl10", "--sort", "accuracy") == "b"
+
+
 def test_a_condition_on_an_empty_folder(tmp_path, capsys):
     assert main(["list", str(tmp_path), "accuracy>0.99"]) == 0
     assert "no run under" in capsys.readouterr().out

@@ -106,14 +106,15 @@ def make_run(
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs of two sources on two targets, three seeds each, and one that failed."""
+    """Runs of two sources on two targets, three seeds each, and two that failed."""
     root = tmp_path_factory.mktemp("matrix")
     for (source, target), values in ACCURACY.items():
         for seed, test in enumerate(values, 1):
             make_run(root / "runs", source, target, seed, test)
-    failed = make_run(root / "runs", "b", "a", 1, 0.5)
-    (failed.path / "summary.json").unlink()
-    failed.set_status("failed", error="DataError: no\nrows")
+    for source, target in (("b", "a"), ("none", "y")):  # without a source there is no cell
+        failed = make_run(root / "runs", source, target, 1, 0.5)
+        (failed.path / "summary.json").unlink()
+        failed.set_status("failed", error="DataError: no\nrows")
     return root
 
 

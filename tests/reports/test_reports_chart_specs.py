@@ -87,6 +87,23 @@ def test_names_of_columns_do_not_cover_each_other(columns: list[str], angle: int
     assert spec["encoding"]["x"]["axis"]["labelAngle"] == angle
 
 
+def test_the_name_of_a_reference_keeps_clear_of_the_names_of_lines() -> None:
+    lines = [chart_specs.Series("control", [(1, 0.12), (2, 0.11)], "black")]
+    lines.append(chart_specs.Series("target", [(1, 0.5), (2, 0.9)], "blue"))
+    spec = chart_specs.draw_curves(lines, x="epoch", reference=(0.1, "chance"))
+    texts = {
+        layer["mark"]["text"]: layer["data"]["values"][0]["y"]
+        for layer in spec["layer"]
+        if layer["mark"]["type"] == "text"
+    }
+    assert set(texts) == {"control", "target", "chance"}
+    low, high = spec["encoding"]["y"]["scale"]["domain"]
+    pixels = chart_specs.CURVES_HEIGHT / (high - low)
+    assert (texts["control"] - texts["chance"]) * pixels > 11
+    rules = [x["data"]["values"] for x in spec["layer"] if x["mark"]["type"] == "rule"]
+    assert rules == [[{"y": 0.1}]]
+
+
 def test_a_chart_without_a_value_is_a_chart() -> None:
     spec = chart_specs.draw_curves([], x="epoch", reference=(math.nan, "chance"))
     assert spec["layer"] == []
