@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import secrets
@@ -15,6 +16,9 @@ from mmx import untrusted
 from mmx.errors import RunError, UnreadableFileError
 from mmx.json_object import Json
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Error numbers of writes that fail for lack of space."""
+TYPE_AGAIN = "make room, then type the same command again"
 KINDS = (
     (stat.S_ISLNK, "a symbolic link"),
     (stat.S_ISDIR, "a folder"),
@@ -35,6 +39,7 @@ def make_folder(path: Path, *, tip: str = "output_dir=<folder>   (where results 
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        tip = TYPE_AGAIN if error.errno in FULL else tip
         raise RunError(f"the folder {path} cannot be made: {error.strerror}", tip=tip) from error
 
 

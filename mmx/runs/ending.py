@@ -6,18 +6,16 @@ Nothing here raises errors of the disk: the error that ended the run is the one 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
 from pathlib import Path
 
 from mmx.errors import MmxError, RunError
 from mmx.runs import recorded
+from mmx.runs.atomic import FULL
 from mmx.runs.digests import seal_text
 from mmx.runs.directory import RunDirectory
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Error numbers of writes that fail for lack of space."""
 _HALF_WRITTEN = re.compile(r"\..+\.(new|(?P<pid>\d+)(-[0-9a-f]+)?)")
 _SHORT = 1000
 """Characters of an error that fit into the disk block that the status file already occupies."""

@@ -12,7 +12,7 @@ from mmx.runs.standing import Standing
 from mmx.runs.variation import join_overrides
 from mmx.verbs.preflight import Job
 from mmx.verbs.train_sweep import plan_jobs
-from mmx.verbs.train_workers import plan_sweep_workers
+from mmx.verbs.train_workers import describe_sources, plan_sweep_workers
 from mmx.workers.plan import WorkerPlan
 
 
@@ -45,6 +45,8 @@ def show_dry_run(found: Sequence[Job], where: Path | None, *, multirun: bool) ->
         print(_describe_workers(workers))
         left = [job for job, word in zip(found, words, strict=True) if word != "done"]
         if left:
+            if sources := describe_sources(left, workers):
+                print(sources)
             print(_describe_time(left, output, workers.processes))
     return 0
 

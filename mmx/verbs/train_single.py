@@ -15,6 +15,7 @@ from mmx.reports.conclusion import conclude_run
 from mmx.reports.next_command import Typed
 from mmx.reports.view import open_view
 from mmx.runs.directory import RunDirectory
+from mmx.runs.ending import explain_full_disk
 from mmx.terminal import Console
 from mmx.trackers import TOLD
 from mmx.training.events import Listener
@@ -42,16 +43,24 @@ def start_run(
         argv: The command line as it was typed.
         watch: Opens a view of the run's events.
         until: When its budget of time is used up, in seconds since 1970; None for no budget.
+
+    Raises:
+        RunError: There is no room for the directory, or it cannot be made.
     """
-    directory = execution.create(
-        experiment,
-        where or Path(experiment.settings.output_dir) / "runs",
-        choices=composed.choices,
-        overrides=composed.overrides,
-        unresolved=composed.unresolved,
-        exactly=exactly,
-        argv=argv,
-    )
+    folder = where or Path(experiment.settings.output_dir) / "runs"
+    try:
+        directory = execution.create(
+            experiment,
+            folder,
+            choices=composed.choices,
+            overrides=composed.overrides,
+            unresolved=composed.unresolved,
+            exactly=exactly,
+            argv=argv,
+        )
+    except OSError as error:
+        again = "type the same command again"
+        raise explain_full_disk(error, exactly or folder, again) from error
     with watch() as listen:
         outcome = execution.execute(experiment, directory, listen, until=until)
     return directory, outcome

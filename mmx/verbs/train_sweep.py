@@ -33,7 +33,12 @@ from mmx.terminal import Console
 from mmx.verbs.preflight import Job, make_variant
 from mmx.verbs.sweep_line import Continuation
 from mmx.verbs.train_job import SweepJob, describe_wanted
-from mmx.verbs.train_workers import plan_sweep_workers, run_in_workers, run_on_cluster
+from mmx.verbs.train_workers import (
+    describe_sources,
+    plan_sweep_workers,
+    run_in_workers,
+    run_on_cluster,
+)
 from mmx.workers.plan import WorkerPlan
 from mmx.workers.remote import is_here
 
@@ -93,6 +98,8 @@ def run_sweep(
     task = SweepJob(plan, allowed, config_dirs, argv, until)
     chosen = found if again is None else again.choose_jobs(found)
     console = Console(stderr=True)
+    if chosen and chosen[0].composed.launcher.name == "basic":
+        _say(console, describe_sources(chosen, workers))
     stopped = _run_until_stopped(console, task, chosen, workers)
     if _snapshot(plan) != before:  # runs took time, in which data may have changed
         forget_data()
@@ -128,6 +135,12 @@ def _say_end(
         console.print(text, highlight=False, soft_wrap=True)
     if full is not None:
         raise full
+
+
+def _say(console: Console, text: str) -> None:
+    """Print a line; nothing of an empty text."""
+    if text:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _check_locks(path: Path, found: Sequence[Job]) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import torch
+
 from mmx.config.composed import Composed
 from mmx.config.launch import find_launcher_of_all
 from mmx.controls import find_control
@@ -18,6 +20,7 @@ from mmx.quoting import format_value
 from mmx.reports.sweep_view import open_sweep_view
 from mmx.runs.sweep_process import request_cancel
 from mmx.runs.variation import name_jobs
+from mmx.stages.core.kept_sources import count_sources
 from mmx.training.precision import choose_device
 from mmx.verbs.preflight import Job
 from mmx.verbs.train_job import Audience, SweepJob
@@ -77,6 +80,25 @@ def count_trained_stages(found: Sequence[Job]) -> list[int]:
         count = 1 + bool(experiment.trains_source) + controls
         counts.append(count if experiment.transfer.search is None else 0)
     return counts
+
+
+def describe_sources(found: Sequence[Job], plan: WorkerPlan) -> str:
+    """Return from how many sources jobs start, and which the cache has; "" where none is trained.
+
+    Args:
+        found: The jobs.
+        plan: How they share this machine.
+    """
+    alone = [job.experiment for job in found if job.experiment.settings.processes == 1]
+    starting = [each for each in alone if each.trains_source and not each.joint]
+    if not starting:
+        return ""
+    sources, kept = count_sources(starting, plan.threads or torch.get_num_threads())
+    jobs = "1 job starts" if len(starting) == 1 else f"{len(starting)} jobs start"
+    once = "1 source" if sources == 1 else f"{sources} sources, each trained once"
+    same = ", if its data is the same" if kept == 1 else ", if their data is the same"
+    there = f"{kept} in the cache{same}; " if kept else ""
+    return f"{jobs} from {once}: {there}{sources - kept} to train"
 
 
 def find_jobs(found: Sequence[Job]) -> Jobs:

@@ -94,3 +94,33 @@ def test_jobs_of_one_run_are_refused(capsys: pytest.CaptureFixture[str]) -> None
 def test_a_sweep_has_one_number_of_jobs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "-m", *LINE, "jobs=1,2", "--dry-run"]) == 2
     assert "a sweep has one such number" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_plan_says_which_sources_are_in_the_cache(capsys: pytest.CaptureFixture[str]) -> None:
+    line = ("source=digits", "target=digits", "source.limit=60", "trainer.source_epochs=1")
+    words = ["train", "-m", *line, *LINE[2:], "cache=kept", "trainer.threads=1"]
+
+    def find_line(*more: str) -> str:
+        assert main([*words, *more]) == 0
+        captured = capsys.readouterr()
+        lines = (captured.out + captured.err).splitlines()
+        (found,) = [each for each in lines if " start" in each and " from " in each]
+        return found
+
+    two = ("fusion=concat,gmu", "seed=1", "jobs=1")
+    told = "2 jobs start from 1 source: 1 to train"
+    assert find_line(*two, "--dry-run") == told
+    assert find_line(*two) == told  # before the launch
+    more = ("fusion=film", "seed=1,2", "jobs=2")
+    assert find_line(*more, "--dry-run") == (
+        "2 jobs start from 2 sources, each trained once: "
+        "1 in the cache, if its data is the same; 1 to train"
+    )
+    one = ("fusion=film", "seed=1", "--dry-run")
+    assert find_line(*one) == (
+        "1 job starts from 1 source: 1 in the cache, if its data is the same; 0 to train"
+    )
+    told = "1 job starts from 1 source: 1 to train"
+    for changed in ("optimizer.lr=0.01", "trainer.source_epochs=2", "trainer.threads=2"):
+        assert find_line(*one, changed) == told, changed

@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 
 from mmx import execution
+from mmx.cli import main
+from mmx.errors import RunError
 from mmx.runs import ending
+from mmx.runs.atomic import make_folder
 from mmx.runs.directory import RunDirectory
 
 Prepared = Callable[..., Any]
@@ -109,3 +112,35 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) 
         (folder / name).touch()
     ending.remove_half_written(tmp_path)
     assert sorted(path.name for path in folder.iterdir()) == sorted(mine)
+
+
+def test_no_room_for_a_run_directory_says_what_to_type(
+    line: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", Disk(1).fsync)  # the second file of the directory
+        assert main(["train", *line, f"output_dir={out}"]) == 1
+    assert capsys.readouterr().err.endswith(
+        f"no room to write {out}/runs: No space left on device\n"
+        "  tip: make room, then type the same command again\n"
+    )
+    assert list((out / "runs").iterdir()) == []
+
+
+def test_no_room_for_a_folder_is_not_mended_by_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(RunError) as refused:
+        make_folder(tmp_path / "runs")
+    assert str(refused.value) == (
+        f"the folder {tmp_path}/runs cannot be made: No space left on device\n"
+        "  tip: make room, then type the same command again"
+    )

@@ -28,6 +28,7 @@ from mmx.stages.core.context import Context, Opened
 from mmx.stages.core.shared_encoders import find_shared_values
 from mmx.trackers import TOLD
 from mmx.training.data import Rows
+from mmx.training.precision import Precision
 from mmx.transfer import Source, Transfer
 
 Inputs = Json
@@ -37,6 +38,8 @@ Reasons = Mapping[str, str]
 EVERYWHERE: Reasons = {
     **WHERE_NOT_WHAT,
     **TOLD,
+    "jobs": "how many runs share the machine; the threads of each are in `threads`",
+    "budget": "when a run stops: a stage that it stops is not kept",
     "seeds": "stands for several runs; `seed` is that of each",
     "curve": "stands for several runs; the task's `fraction` is that of each",
     "modalities": "those that are read are in `specs` or `content`",
@@ -152,12 +155,32 @@ def describe_source(context: Context, opened: Opened) -> Inputs:
     Target and transfer do not count, nor does the fusion if the source is trained without one or
     with a fixed one: one source then serves a whole sweep over these.
     """
-    experiment = context.experiment
-    config = _make_config(context, Role.SOURCE, opened, list_ignored_by_source(experiment))
+    experiment, names = context.experiment, list(opened.specs)
+    return {
+        **describe_unopened_source(experiment, names, context.precision, torch.get_num_threads()),
+        **_describe_opened(opened),
+    }
+
+
+def describe_unopened_source(
+    experiment: Experiment, names: Collection[str], precision: Precision, threads: int
+) -> Inputs:
+    """Return what of :func:`describe_source` is known before its data is opened.
+
+    Args:
+        experiment: The experiment that trains it.
+        names: Its modalities.
+        precision: The number format and device.
+        threads: CPU threads that compute.
+    """
+    config = _make_config(experiment, Role.SOURCE, names, list_ignored_by_source(experiment))
     # Under one key, so that sources with the same objective are the same, however it was given.
     if objective := config.pop("source_objective"):
         config["objective"] = objective
-    return {**_describe_trained(context, Role.SOURCE, opened), "config": essence(config)}
+    return {
+        **_describe_training(experiment, Role.SOURCE, names, precision, threads),
+        "config": essence(config),
+    }
 
 
 def describe_control(
@@ -168,11 +191,13 @@ def describe_control(
     One control then serves all transfers of a sweep. A control that uses a source, such as the
     linear probe, depends on that source's weights.
     """
-    config = _make_config(
-        context, Role.CONTROL, opened, list_ignored_by_control(context.experiment)
-    )
+    experiment, names = context.experiment, list(opened.specs)
+    config = _make_config(experiment, Role.CONTROL, names, list_ignored_by_control(experiment))
     return {
-        **_describe_trained(context, Role.CONTROL, opened),
+        **_describe_training(
+            experiment, Role.CONTROL, names, context.precision, torch.get_num_threads()
+        ),
+        **_describe_opened(opened),
         "config": essence(config),
         "transfer": [_qualify(type(transfer)), repr(sorted(vars(transfer).items()))],
         "source": None if source is None else [digest_tensors(source.state), list(source.classes)],
@@ -223,7 +248,7 @@ def describe_mapping(
         held: Modalities with frozen encoders, whose features are computed once.
     """
     ignored = list_ignored_by_mapping(context.experiment, stage.role, model)
-    config = _make_config(context, stage.role, opened, ignored)
+    config = _make_config(context.experiment, stage.role, list(opened.specs), ignored)
     read = {k: v for k, v in model.state_dict().items() if k.startswith(("encoders.", "trunk."))}
     return {
         "config": essence(config),
@@ -234,7 +259,7 @@ def describe_mapping(
         "specs": {name: spec_to_json(spec) for name, spec in opened.specs.items()},
         "reads": model.fusion.reads if model.trunk is not None else None,
         "weights": digest_tensors(read),
-        **_describe_numerics(context),
+        **_describe_numerics(context.precision, torch.get_num_threads()),
     }
 
 
@@ -261,35 +286,41 @@ def digest_tensors(tensors: dict[str, Tensor]) -> str:
     return whole.hexdigest()
 
 
-def _make_config(context: Context, role: Role, opened: Opened, ignored: Reasons) -> Inputs:
+def _make_config(
+    experiment: Experiment, role: Role, names: Collection[str], ignored: Reasons
+) -> Inputs:
     """Return the config of an artifact without the ignored keys.
 
     Settings and trainer are complete, including values that the config leaves at their defaults.
     """
-    experiment = context.experiment
     config = {
         **experiment.config,
         **asdict(experiment.settings),
         "trainer": asdict(experiment.trainer.of(role)),
-        "encoder": {
-            name: _remove_places(experiment.config["encoder"][name]) for name in opened.specs
-        },
+        "encoder": {name: _remove_places(experiment.config["encoder"][name]) for name in names},
         **{str(each): _remove_places(experiment.config[each] or {}) for each in TASK_ROLES},
     }
     return {key: value for key, value in config.items() if key not in ignored}
 
 
-def _describe_trained(context: Context, role: Role, opened: Opened) -> Inputs:
-    """Return what a trained stage depends on besides its config."""
-    experiment, parts = context.experiment, context.experiment.role(role)
-    digests = experiment.encoder_digests
+def _describe_training(
+    experiment: Experiment, role: Role, names: Collection[str], precision: Precision, threads: int
+) -> Inputs:
+    """Return what a trained stage depends on besides its config and its data."""
+    parts, digests = experiment.role(role), experiment.encoder_digests
     return {
         "fusion": None if parts.objective.label_free else _qualify(parts.fusion.func),
+        "weights": {name: digests[name] for name in names if name in digests},
+        **_describe_numerics(precision, threads),
+    }
+
+
+def _describe_opened(opened: Opened) -> Inputs:
+    """Return what a trained stage depends on in its data."""
+    return {
         "specs": {name: spec_to_json(spec) for name, spec in opened.specs.items()},
         "data": opened.task.fingerprint,
         "rows": [_digest_of_rows(opened.data.rows(split)) for split in ("train", "val")],
-        "weights": {name: digests[name] for name in opened.specs if name in digests},
-        **_describe_numerics(context),
     }
 
 
@@ -297,7 +328,7 @@ def _describe_encoded(
     context: Context, opened: Opened, name: str, encoder: nn.Module, ignored: Reasons
 ) -> Inputs:
     """Return what the output of one encoder depends on, except which rows it encodes."""
-    config = _make_config(context, Role.TARGET, opened, ignored)
+    config = _make_config(context.experiment, Role.TARGET, list(opened.specs), ignored)
     return {
         "config": essence({**config, "encoder": config["encoder"][name]}),
         "task": essence(_remove_places(context.experiment.config["target"])),
@@ -306,7 +337,7 @@ def _describe_encoded(
         "content": hashlib.blake2b(opened.task.digests[name].tobytes(), digest_size=16).hexdigest(),
         "spec": spec_to_json(opened.specs[name]),
         "weights": _digest_encoder(encoder),
-        **_describe_numerics(context),
+        **_describe_numerics(context.precision, torch.get_num_threads()),
     }
 
 
@@ -317,15 +348,15 @@ def _digest_encoder(encoder: nn.Module) -> str:
     return compute() if values is None else values.digest(list(tensors), compute)
 
 
-def _describe_numerics(context: Context) -> Inputs:
+def _describe_numerics(precision: Precision, threads: int) -> Inputs:
     """Return what determines the last bits of every number."""
-    device = context.precision.device
+    device = precision.device
     return {
-        "precision": context.precision.name,
+        "precision": precision.name,
         "device": torch.cuda.get_device_name(device)
         if device.type == "cuda"
         else torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),  # sums are split between them
+        "threads": threads,  # sums are split between them
     }
 
 
