@@ -103,6 +103,8 @@ class Algorithm(Fusion):
         self.learners = tuple(name for name in ORDER if name in learners)
         self.combine = combine
         self.folds = folds
+        # A presence number for each modality too: zeros for an absent one could also be real
+        # features.
         features = sum(width.pooled for width in widths.values()) + len(widths)
         self.neural = make_neural(features, hidden, outputs)
         self.label_tensors = ("neural.2.weight", "neural.2.bias")  # module 1 is the ReLU
@@ -136,11 +138,15 @@ class Algorithm(Fusion):
             x, y = self._read_rows(train)
             val_x, val_y = self._read_rows(val)
             if self.combine == "stacking":
+                # (N, A · C) probabilities, of the training rows: the combiner must not see fitted
+                # answers.
                 probabilities = self._predict_out_of_fold(x, y, (val_x, val_y), seed)
                 self.combiner.fit(probabilities, y, seed)
                 note = f"stacked on out-of-fold predictions of {len(train)} training rows"
             # The folds used copies; the learners that predict from now on see all rows.
             self._fit(self.fitted, x, y, seed)
+            # Overwrites the out-of-fold ones: the combiner is judged, or fitted, on validation
+            # rows.
             probabilities = self._predict(self._collect_learners(), val_x)
             if self.combine == "weights":
                 self.combiner.fit(probabilities, val_y, seed)
@@ -181,8 +187,10 @@ class Algorithm(Fusion):
         """Return ``(N, A · C)`` probabilities of learners that were not fitted on the row."""
         folds = assign_folds(y, self.folds, seed)
         probabilities = x.new_empty(len(x), len(self.learners) * self.outputs)
+        # Fewer folds than asked for if there are fewer rows than folds.
         for fold in range(int(folds.max()) + 1):
             out = folds == fold
+            # Copies: the learners that predict later must not keep what a fold was fitted on.
             learners = dict(self._fit(copy.deepcopy(self.fitted), x[~out], y[~out], seed))
             if NEURAL in self.learners:
                 head = train_copy(self.neural, (x[~out], y[~out]), val, seed)
@@ -212,12 +220,15 @@ def assign_folds(y: Tensor, folds: int, seed: int) -> Tensor:
     order = torch.randperm(len(y), generator=generator).to(y.device)
     by_class = order[y[order].argsort(stable=True)]  # sorted by class, shuffled within each
     fold_of = torch.empty_like(y)
+    # The sorted rows are dealt out in turn, which stratifies by class and keeps folds equally
+    # large.
     fold_of[by_class] = torch.arange(len(y), device=y.device) % min(folds, len(y))
     return fold_of
 
 
 def _smooth(probabilities: Tensor) -> Tensor:
     """Return ``(N, C)`` probabilities (1 - C ε) p + ε, which still sum to 1."""
+    # Each of the C terms grows by ε and all shrink by C ε together, so the sum stays 1.
     return (1 - probabilities.shape[1] * LEAST) * probabilities + LEAST
 
 

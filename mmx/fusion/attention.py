@@ -42,6 +42,7 @@ class Attention(Fusion):
         self.projections = nn.ModuleDict(
             {name: nn.Linear(widths[name].pooled, width) for name in self.modalities}
         )
+        # Scores read all modalities at once, so a weight can depend on what the others say.
         total = sum(each.pooled for each in widths.values())
         self.scores = nn.Linear(total, len(widths)) if len(widths) > 1 else None
 

@@ -28,6 +28,7 @@ class MultiheadAttention(nn.Module):
     def __init__(self, width: int, *, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
+        # Rounded up without floats: -(-a // b) is ⌈a / b⌉.
         inner = heads * -(-width // heads)  # H · ⌈D / H⌉
         self.query = nn.Linear(width, inner, bias=False)
         self.key = nn.Linear(width, inner, bias=False)
@@ -45,6 +46,8 @@ class MultiheadAttention(nn.Module):
             mask: ``(B, S)`` bool, True for the tokens of ``y`` that may be attended to.
         """
         query, key, value = (
+            # unflatten splits H · d into (H, d); the heads then go before the tokens, as SDPA wants
+            # them.
             linear(z).unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, H, T or S, d)
             for linear, z in ((self.query, x), (self.key, y), (self.value, y))
         )
@@ -62,6 +65,7 @@ class MultiheadAttention(nn.Module):
 
     def _join(self, heads: Tensor) -> Tensor:
         """Return the output ``(B, T, D)`` of heads ``(B, H, T, d)``."""
+        # (B, T, H, d) → (B, T, H · d) for the output layer.
         attended: Tensor = self.dropout(self.output(heads.transpose(1, 2).flatten(2)))
         return attended
 

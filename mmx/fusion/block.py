@@ -53,6 +53,7 @@ class Block(Fusion):
         self.width = width
         self.rank = rank if len(widths) > 1 else 1
         blocks = min(blocks, width)
+        # The remainder of width / blocks goes to the first chunks, one unit each.
         chunks = [width // blocks + (k < width % blocks) for k in range(blocks)]
         self.factors = nn.ModuleDict(
             {name: _Factors(widths[name].pooled, chunks, self.rank) for name in self.modalities}
@@ -62,6 +63,8 @@ class Block(Fusion):
         """Return ``(B, D_out)``; see :class:`~mmx.fusion.base.Fusion`."""
         factors: list[list[Tensor]] = [
             [
+                # Absent means a factor of 1, which is neutral in the product (zero would erase the
+                # others).
                 factor.masked_fill(~present[name][:, None, None], 1.0)
                 for factor in self.factors[name](x)
             ]
@@ -79,8 +82,10 @@ class _Factors(nn.Module):
         self.chunks = chunks
         self.rank = rank
         self.projection = nn.Linear(inputs, sum(chunks))
+        # All R factors of a chunk are one layer: its output is viewed as (B, R, chunk).
         self.core = nn.ModuleList(nn.Linear(chunk, rank * chunk) for chunk in chunks)
         for layer in self.core:
+            # ∏_m (u_m + 1) starts with linear terms, too
             nn.init.ones_(layer.get_parameter("bias"))
 
     def forward(self, x: Tensor) -> list[Tensor]:

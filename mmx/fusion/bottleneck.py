@@ -72,6 +72,7 @@ class Bottleneck(Fusion):
         self.fusion_layer = fusion_layer
         self.projections = Projections(widths, width=width)
         # Drawn before the blocks: another order would change the weights that a seed gives.
+        # Small, as in ViT and BERT: large CLS tokens would outweigh normalised ones at the start.
         self.cls = nn.Parameter(torch.randn(len(widths), width) * 0.02)
         self.bottlenecks = nn.Parameter(torch.randn(bottlenecks, width) * 0.02)
 
@@ -86,6 +87,7 @@ class Bottleneck(Fusion):
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, D_out)``; see :class:`~mmx.fusion.base.Fusion`."""
         tokens, masks = read_tokens(features, present, self.modalities)
+        # a modality without a valid token counts as absent
         here = torch.stack([mask.any(1) for mask in masks], dim=1)  # (B, M)
         z, seen = [], []
         for m, x in enumerate(self.projections.with_positions(tokens, masks)):
@@ -93,6 +95,7 @@ class Bottleneck(Fusion):
                 torch.cat([self.cls[m].expand(x.shape[0], 1, -1), x], dim=1)
             )  # (B, 1 + T_m, D)
             seen.append(torch.cat([here[:, m, None], masks[m]], dim=1))  # CLS is as present as m
+        # A view for all rows (no copy); the blocks return new tensors, so nothing writes into it.
         f = self.bottlenecks.expand(here.shape[0], -1, -1)  # (B, N, D)
         for depth, layer in enumerate(self.layers):
             blocks = list(layer.children())
@@ -100,16 +103,18 @@ class Bottleneck(Fusion):
                 z = [block(*each) for block, *each in zip(blocks, z, seen, strict=True)]
             else:
                 z, f = self._exchange(blocks, z, seen, f, last=depth == len(self.layers) - 1)
+        # In the last layer each z is its CLS token alone, (B, 1, D): together (B, M, D).
         return masked_mean(self.norm(torch.cat(z, dim=1)), here)
 
     def _exchange(
         self, blocks: list[nn.Module], z: list[Tensor], seen: list[Tensor], f: Tensor, *, last: bool
     ) -> tuple[list[Tensor], Tensor]:
         """Return the tokens and f after a layer; the ``last`` layer returns only the CLS tokens."""
-        count = f.shape[1]
+        count = f.shape[1]  # N, of bottleneck tokens at the end of each sequence
         z = [
             block(
                 torch.cat([each, f], dim=1),
+                # The bottleneck tokens are valid in every row, so no row is without a key.
                 F.pad(mask, (0, count), value=True),
                 first=1 if last else None,
             )
@@ -119,6 +124,7 @@ class Bottleneck(Fusion):
             return z, f
         # Each modality has updated its own copy of f; the layer's f is their mean.
         written = torch.stack([each[:, -count:] for each in z], dim=1)  # (B, M, N, D)
+        # Column 0 of each mask is that of the CLS token: whether the modality is there.
         here = torch.stack([mask[:, 0] for mask in seen], dim=1)
         return [each[:, :-count] for each in z], mean_present(written, here)
 

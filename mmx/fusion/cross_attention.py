@@ -66,8 +66,10 @@ class CrossAttention(Fusion):
         for m, name in enumerate(self.modalities):
             h = projected[m]
             if self.attention:
+                # Attention has no order of its own, so the others can be joined along the tokens.
                 others = torch.cat(projected[:m] + projected[m + 1 :], dim=1)  # (B, Σ_j≠m T_j, D)
                 seen = torch.cat(masks[:m] + masks[m + 1 :], dim=1)
                 h = h + self.attention[name](h, others, seen)
+            # Mean over the valid tokens; zero for an absent modality, whose mask is empty.
             parts.append(masked_mean(self.norms[name](h), masks[m]))
         return torch.cat(parts, dim=1)

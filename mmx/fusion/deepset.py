@@ -62,6 +62,7 @@ class Deepset(Fusion):
         else:
             set_vector = embedded.masked_fill(~here, 0.0).sum(1)
             if self.pool == "mean":
+                # here.sum(1) is (B, 1), at least 1; an int64 divisor keeps the float type.
                 set_vector = set_vector / here.sum(1)
         fused: Tensor = self.layers(set_vector)
         return fused

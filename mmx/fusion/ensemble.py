@@ -67,6 +67,7 @@ class Ensemble(UnimodalHeads):
             total = sum(width.pooled for width in widths.values())
             self.joint = make_head(total, hidden, outputs)
             self.candidates += ("joint",)
+            # Class rows can be copied by name from another task, for this head as for the others.
             self.label_tensors += name_label_tensors("joint", hidden)
         self.counts: Tensor
         self.register_buffer("counts", torch.ones(len(self.candidates)))
@@ -87,17 +88,22 @@ class Ensemble(UnimodalHeads):
     def mark_decisions(self, present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, K)`` bool, True for the decisions that count; the joint one always does."""
         here = stack_presence(present, self.modalities)
+        # Every row has a modality, so any() is True everywhere; it only gives the column its
+        # device.
         return here if self.joint is None else torch.cat([here, here.any(1, keepdim=True)], dim=1)
 
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, C)`` logits; see :class:`~mmx.fusion.base.Fusion`."""
+        # Constant over the batch but for presence: weights of absent modalities go to those
+        # present.
         shares = log_shares(self.counts, self.mark_decisions(present))  # (B, K)
         return mix(self.decisions(features, present), shares, self.combine)
 
     def settle(self, train: Encoded, val: Encoded, seed: int) -> tuple[str, ...]:
         """Select on ``val``; see :meth:`mmx.fusion.base.Fusion.settle`."""
+        # Called once after training: the decisions are fixed, so only the counts are searched.
         counts = select(*self.collect_decisions(val), self.combine, self.rounds)
-        self.counts.copy_(counts)
+        self.counts.copy_(counts)  # in place: the buffer stays the one that is saved
         chosen = zip(self.candidates, counts.int().tolist(), strict=True)
         listed = ", ".join(f"{name} {count}×" for name, count in chosen)
         return (f"selected on {len(val)} validation rows: {listed}",)

@@ -66,8 +66,10 @@ class Film(Fusion):
         pooled = dict(zip(self.modalities, self.list_pooled(features, present), strict=True))
         fused = self.projection(pooled[self.conditioned])
         fused = zero_absent(fused, present[self.conditioned])  # (B, D_out)
+        # In order of names: the operations do not commute, so the order is part of the model.
         for name, scale in self.scales.items():
             gamma, beta = 1 + scale(pooled[name]), self.shifts[name](pooled[name])
+            # where, not a product with the mask: an absent modality leaves the row as it is.
             fused = torch.where(present[name][:, None], gamma * fused + beta, fused)
         return fused
 
@@ -75,6 +77,7 @@ class Film(Fusion):
 def _make_small_linear(inputs: int, outputs: int) -> nn.Linear:
     """Return a layer with outputs near zero that still passes a gradient to its inputs."""
     linear = nn.Linear(inputs, outputs)
+    # A tenth of the usual 1/√D: γ = 1 + 0.1 N(0, 1) for x of unit variance.
     nn.init.normal_(linear.weight, std=0.1 * inputs**-0.5)
     nn.init.zeros_(linear.bias)
     return linear

@@ -48,6 +48,7 @@ class Gated(Fusion):
         )
         several = self.modalities if len(widths) > 1 else ()
         others = (len(widths) - 1) * width
+        # No bias: where all others are absent, exactly nothing is added.
         self.mix = nn.ModuleDict({name: nn.Linear(others, width, bias=False) for name in several})
         self.gates = nn.ParameterDict({name: nn.Parameter(torch.zeros(width)) for name in several})
 
@@ -62,6 +63,9 @@ class Gated(Fusion):
         fused = []
         for name, own in projected.items():
             others = torch.cat([x for other, x in projected.items() if other != name], dim=1)
+            # tanh(0) = 0: the gate is shut at the start
             added = self.gates[name].tanh() * self.mix[name](others)
+            # A row that lacks this modality keeps zeros here, or its part of F would hold the
+            # others.
             fused.append(own + zero_absent(added, present[name]))
         return torch.cat(fused, dim=1)

@@ -68,6 +68,7 @@ class Hierarchical(Fusion):
         super().__init__(widths, outputs=outputs)
         method = _find_method(fuse)
         options = {**_check_options(method, fuse_options or {}), method.width_option: width}
+        # Encoders may have fewer stages than there are steps: then later steps take fewer inputs.
         # staged[k]: the modalities with a stage that step k + 1 takes.
         self.staged = [
             [name for name in self.modalities if levels and k < len(widths[name].levels)]
@@ -78,6 +79,7 @@ class Hierarchical(Fusion):
         fused: dict[str, Widths] = {}
         for k, staged in enumerate(self.staged, 1):
             stages = {_name_stage(name, k): Widths(widths[name].levels[k - 1]) for name in staged}
+            # Only the first step reads the pooled features; later ones read all earlier outputs.
             before = fused or {name: Widths(widths[name].pooled) for name in self.modalities}
             try:
                 step = method({**before, **stages}, outputs=outputs, **options)
@@ -92,6 +94,7 @@ class Hierarchical(Fusion):
 
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, D_out)``; see :class:`~mmx.fusion.base.Fusion`."""
+        # Outputs of steps have values in every row, also where a modality was absent.
         everywhere = torch.ones_like(present[self.modalities[0]])
         fused: dict[str, tuple[Tensor, Tensor]] = {}
         output = everywhere
@@ -123,6 +126,7 @@ def _apply(step: nn.Module, inputs: dict[str, tuple[Tensor, Tensor]]) -> Tensor:
     """
     if isinstance(step, Fusion):
         # A vector is a sequence of one token.
+        # (tokens (B, 1, D), mask (B, 1), pooled (B, D))
         features = {n: Features(x[:, None], here[:, None], x) for n, (x, here) in inputs.items()}
         fused: Tensor = step(features, {name: here for name, (_, here) in inputs.items()})
     else:

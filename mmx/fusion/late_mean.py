@@ -51,5 +51,6 @@ class LateMean(UnimodalHeads):
 
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, C)`` logits; see :class:`~mmx.fusion.base.Fusion`."""
+        # ln(1 / |P|) where present
         log_alpha: Tensor = self.alpha(self.mark_decisions(present))  # (B, M)
         return mix(self.decisions(features, present), log_alpha, self.combine)

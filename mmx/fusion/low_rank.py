@@ -51,13 +51,16 @@ class LowRank(Fusion):
         )
         for layer in self.factors.values():
             nn.init.ones_(layer.get_parameter("bias"))
+        # 1 / R, so that at the start the sum over ranks is a mean.
         self.weights = nn.Parameter(torch.full((rank,), 1 / rank))
         self.bias = nn.Parameter(torch.zeros(width))
 
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, D_out)``; see :class:`~mmx.fusion.base.Fusion`."""
         pooled = self.list_pooled(features, present)
+        # An absent x is zero, so its factor is the bias alone: the [1; 0] of the docstring.
         factors = [self.factors[name](x) for name, x in zip(self.modalities, pooled, strict=True)]
         ranks = reduce(torch.mul, factors).view(-1, len(self.weights), self.width)  # (B, R, D_out)
+        # (R, 1) over (B, R, D_out), summed over R
         fused: Tensor = (self.weights[:, None] * ranks).sum(1) + self.bias
         return fused

@@ -41,6 +41,7 @@ def make_matched(
     """
     option = width_option(method)
 
+    # Cached: doubling, bisection and the final choice ask for the same widths again.
     @cache
     def count(width: int) -> int:
         fusion = make_without_memory(method, widths, outputs=outputs, **{option: width})
@@ -55,6 +56,7 @@ def make_matched(
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if count(middle) <= budget else (low, middle)
+    # The budget lies between the two; the nearer may be the larger one.
     best = min((low, high), key=lambda width: abs(count(width) - budget))
     found = count(best)
     if abs(found - budget) > TOLERANCE * budget:

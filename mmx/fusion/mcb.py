@@ -76,13 +76,16 @@ class CountSketch(nn.Module):
         super().__init__()
         self.size = buckets
         # Saved with the weights, which mean nothing for other buckets and signs.
+        # Drawn from the global generator, which the run has seeded: same seed, same sketch.
         self.register_buffer("buckets", torch.randint(buckets, (inputs,)))
         self.register_buffer("signs", 2 * torch.randint(2, (inputs,)) - 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(B, S)``, in single precision or double, of ``x`` ``(B, D)``."""
         # There is no Fourier transform in half precision, so autocast's dtype is left here.
+        # Signs are int64; the product has the type of x. (B, D)
         signed = x.to(torch.promote_types(x.dtype, torch.float32)) * self.get_buffer("signs")
+        # Units with one bucket add up: out[:, h(i)] += s(i) x_i, (B, S).
         return signed.new_zeros(x.shape[0], self.size).index_add(
             1, self.get_buffer("buckets"), signed
         )
@@ -99,13 +102,16 @@ def convolve(sketches: list[Tensor], present: list[Tensor]) -> Tensor:
         # transform, and the root that follows enlarges what is lost, and so in float64.
         identity = (torch.arange(sketches[0].shape[1]) == 0).double()  # [1; 0; …; 0]
         spectra = [
+            # rfft of S real numbers is S // 2 + 1 complex ones.
             torch.fft.rfft(torch.where(here[:, None], sketch.double(), identity))
             for sketch, here in zip(sketches, present, strict=True)
         ]
     else:
         spectra = [
+            # 1 in every frequency is the neutral factor, as δ is of convolution.
             torch.fft.rfft(sketch).masked_fill(~here[:, None], 1.0)
             for sketch, here in zip(sketches, present, strict=True)
         ]
+    # n is needed: the number of frequencies alone does not say whether S is even or odd.
     convolved: Tensor = torch.fft.irfft(reduce(torch.mul, spectra), n=sketches[0].shape[1])
     return convolved.to(sketches[0].dtype)

@@ -56,9 +56,11 @@ class Mfb(Fusion):
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, D_out)``; see :class:`~mmx.fusion.base.Fusion`."""
         expanded = [
+            # A factor of 1 leaves the product of the others as it is.
             self.expansions[name](x).masked_fill(~present[name][:, None], 1.0)
             for name, x in zip(self.modalities, self.list_pooled(features, present), strict=True)
         ]
         # (B, D_out·k) → (B, D_out, k)
+        # The k factors of a unit lie side by side, so the view groups them without a copy.
         product = reduce(torch.mul, expanded).view(-1, self.width, self.factors)
         return normalise_power(product.sum(2))

@@ -35,7 +35,9 @@ def mix(decisions: Tensor, log_weights: Tensor, combine: Combine) -> Tensor:
     """
     if combine == "probabilities":
         # ln Σ_k exp(ln w_k + ln p_k): stable where a probability underflows.
+        # (N, K, 1) + (N, K, C), summed over K.
         return (log_weights[:, :, None] + decisions.log_softmax(2)).logsumexp(1)
+    # exp(-inf) = 0: excluded decisions add 0, as long as they are finite.
     return (log_weights.exp()[:, :, None] * decisions).sum(1)
 
 
@@ -48,9 +50,11 @@ def log_shares(counts: Tensor, available: Tensor) -> Tensor:
         counts: ``(K,)`` ≥ 0.
         available: ``(N, K)`` bool, at least one True in each row.
     """
+    # a view over rows; masked_fill copies it
     kept_counts = counts.expand(available.shape).masked_fill(~available, 0.0)
     lost = kept_counts.sum(1, keepdim=True) == 0
     kept_counts = torch.where(lost, available.to(kept_counts.dtype), kept_counts)
+    # log(0) = -inf, which mix reads as excluded.
     return (kept_counts / kept_counts.sum(1, keepdim=True)).log()
 
 
@@ -64,6 +68,7 @@ def proper_loss(outputs: Tensor, target: Tensor) -> Tensor:
     if target.dim() == 2:
         return F.binary_cross_entropy_with_logits(outputs, target.to(outputs.dtype))
     if target.is_floating_point():
+        # (N, 1) → (N,): a mean of (N, N) differences would be a silent bug
         return F.mse_loss(outputs.squeeze(1), target.to(outputs.dtype))
     return F.cross_entropy(outputs, target)
 
@@ -86,19 +91,24 @@ def fit_log_weights(
     optimizer = torch.optim.LBFGS(
         [raw],
         max_iter=200,
+        # Far tighter than the defaults: the problem is small and convex, so it is solved to the
+        # end.
         tolerance_grad=1e-10,
         tolerance_change=1e-14,
         line_search_fn="strong_wolfe",
     )
 
     def closure() -> Tensor:
+        # A softmax keeps the weights on the simplex without a constrained solver; (N, K).
         log_weights = raw.expand(available.shape).masked_fill(~available, -torch.inf).log_softmax(1)
         loss = proper_loss(mix(decisions, log_weights, combine), target)
+        # Set, not added to: backward() would sum over the calls of the line search.
         (raw.grad,) = torch.autograd.grad(loss, [raw])
         return loss.detach()
 
     with torch.enable_grad():  # callers may run under no_grad
         optimizer.step(closure)  # type: ignore[no-untyped-call]
+    # Normalised: raw is only known up to a constant, which the softmax cancels.
     return raw.detach().log_softmax(0)
 
 
@@ -128,6 +138,7 @@ def select(
             proper_loss(mix(decisions, log_shares(trial, available), combine), target).item()
             for trial in trials
         ]
+        # index() takes the first of equal losses, so that ties go to the first candidate.
         counts = trials[losses.index(min(losses))]
         if min(losses) < best:
             best, kept = min(losses), counts

@@ -42,6 +42,7 @@ class ModalityWeights(nn.Module):
                 f"`weights` are for {', '.join(sorted(weights)) or 'nothing'}; "
                 f"the modalities are {', '.join(modalities)}"
             )
+        # In logarithms: weights stay positive, and scores add to them. All zeros are equal weights.
         start = torch.tensor([math.log(weights[name]) if weights else 0.0 for name in modalities])
         if alpha == "learned" and len(modalities) > 1:
             self.log_weights = nn.Parameter(start)
@@ -58,4 +59,5 @@ class ModalityWeights(nn.Module):
         weights = self.log_weights.expand(present.shape)
         if scores is not None:
             weights = weights + scores
+        # Normalised over those present only, since exp(-inf) adds nothing to the denominator.
         return weights.masked_fill(~present, -torch.inf).log_softmax(1)

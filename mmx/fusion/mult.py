@@ -73,6 +73,7 @@ class Mult(Fusion):
         super().__init__(widths, outputs=outputs)
         if kernel % 2 == 0:
             raise ValueError(f"`kernel` (={kernel}) must be odd, so that it is centred on a token")
+        # M (M - 1) D: each modality has M - 1 pairs of width D; with one modality, D.
         self.width = len(widths) * max(len(widths) - 1, 1) * width
         self.pool = pool
         self.convolutions, self.norms = nn.ModuleDict(), nn.ModuleDict()
@@ -104,6 +105,7 @@ class Mult(Fusion):
         for name, target in self.targets.items():
             mask = mask_of[name]
             y = target(z[name], mask, z, mask_of)
+            # A mask of the last token alone makes the mean that token.
             parts.append(masked_mean(y, mask if self.pool == "mean" else keep_last(mask)))
         return torch.cat(parts, dim=1)
 
@@ -156,9 +158,10 @@ class CrossModalTarget(nn.Module):
         for source, blocks in self.cross.items():
             crossed = z
             for block in blocks.children():
+                # The source's tokens are those before any block, in every layer.
                 crossed = block(crossed, sources[source], masks[source])
             pairs.append(crossed)
-        y = torch.cat(pairs, dim=2) if pairs else z
+        y = torch.cat(pairs, dim=2) if pairs else z  # (B, T, (M - 1) · D)
         for block in self.memory:
             y = block(y, mask)
         normed: Tensor = self.norm(y)
@@ -175,6 +178,7 @@ class CrossModalBlock(CrossBlock):
 
     def forward(self, z: Tensor, source: Tensor, mask: Tensor) -> Tensor:
         """Return ``(B, T, D)``; see :class:`~mmx.fusion.attention_blocks.CrossBlock`."""
+        # The normalised Z is the residual as well, unlike in other pre-norm blocks.
         z = self.norm(z)
         z = self.forward_norm(z + self.attention(z, self.source_norm(source), mask))
         after: Tensor = z + self.feed_forward(z)

@@ -73,7 +73,9 @@ class Multiplicative(Fusion):
         started = present[first][:, None]  # (B, 1), whether a modality of the row has been folded
         for name, fold in self.folds.items():
             here, projected = present[name][:, None], self.projections[name](pooled[name])
+            # Before anything is folded, the first present modality is taken as it is.
             folded = torch.where(started, fold(fused, projected), projected)
+            # Both at once: `started` must still be the old value in the line above.
             fused, started = torch.where(here, folded, fused), started | here
         return fused
 
@@ -85,6 +87,7 @@ class _Full(nn.Module):
         super().__init__()
         self.left = nn.Linear(width, factor, bias=False)
         self.right = nn.Linear(width, factor, bias=False)
+        # The core is a matrix over flattened pairs: C_k of the docstring is its row k, (factor²,).
         self.core = nn.Linear(factor * factor, width, bias=False)
         self.u = nn.Linear(width, width, bias=False)
         self.v = nn.Linear(width, width)

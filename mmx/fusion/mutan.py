@@ -55,6 +55,7 @@ class Mutan(Fusion):
             {name: nn.Linear(width, self.rank * width) for name in self.modalities}
         )
         for layer in self.core.values():
+            # Started at 1, so that the product of M factors has linear terms in each modality.
             nn.init.ones_(layer.get_parameter("bias"))
 
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
@@ -62,6 +63,7 @@ class Mutan(Fusion):
         factors = []  # M of (B, R·D_out)
         for name, x in zip(self.modalities, self.list_pooled(features, present), strict=True):
             projected = self.projections[name](x).tanh()
+            # After tanh and core, not before: core(0) is the bias, which is no neutral factor.
             factors.append(self.core[name](projected).masked_fill(~present[name][:, None], 1.0))
         product: Tensor = reduce(torch.mul, factors)
         return product.view(-1, self.rank, self.width).sum(1)  # (B, R, D_out) → (B, D_out)

@@ -19,4 +19,5 @@ def normalise_power(x: Tensor) -> Tensor:
     """
     # The second form above: the difference of the roots would cancel for small |x|.
     roots = x / ((x.abs() + EPSILON).sqrt() + math.sqrt(EPSILON))
+    # ε in the root: the gradient of a norm is undefined at a vector of zeros.
     return roots / (roots.square().sum(1, keepdim=True) + EPSILON).sqrt()

@@ -69,6 +69,7 @@ class Perceiver(Fusion):
         p = torch.cat(self.projections.with_positions(tokens, masks), dim=1)  # (B, Σ_m T_m, D)
         mask = torch.cat(masks, dim=1)
         z = self.latents.expand(p.shape[0], -1, -1)  # (B, N, D)
+        # Latents are never padding: (B, N), all True.
         everything = torch.ones(z.shape[:2], dtype=torch.bool, device=z.device)
         for cross, within in zip(self.cross, self.within, strict=True):
             z = within(cross(z, p, mask), everything)

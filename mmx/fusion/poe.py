@@ -92,9 +92,11 @@ class Poe(UnimodalHeads):
         available = self.mark_decisions(present)  # (B, M)
         if self.experts == "gaussian":
             return self._mean(decisions, available)
+        # A sum of logits is the log of a product of probabilities; 0 is a factor of 1.
         product = decisions.masked_fill(~available[:, :, None], 0.0).sum(1)
         if self.prior_logits is None:
             return product
+        # Each of the |P| experts contains the prior once; all but one are taken out. (B, 1) · (C,)
         return product - (available.sum(1, keepdim=True) - 1) * self.prior_logits
 
     def _mean(self, decisions: Tensor, available: Tensor) -> Tensor:
@@ -105,5 +107,6 @@ class Poe(UnimodalHeads):
         logs = self.log_precision.expand(available.shape).masked_fill(~available, -torch.inf)
         if self.prior:  # ln τ = 0 of the prior N(0, 1); its mean adds nothing to the sum
             logs = torch.cat([logs, logs.new_zeros(logs.shape[0], 1)], dim=1)
+        # The prior's share, the last column, is dropped: its mean is 0.
         shares = logs.softmax(1)[:, : len(self.modalities), None]  # (B, M, 1)
         return (shares * decisions).sum(1)

@@ -77,6 +77,7 @@ class Tensor(Fusion):
             # Variance 1 / (3 D_m · factor_width): for x_m of unit variance ‖P_m x_m‖² ≈ 1 / 3.
             bound = (widths[name].pooled * factor_width) ** -0.5
             nn.init.uniform_(projection.get_parameter("weight"), -bound, bound)
+        # No bias: the product contains an entry that is always 1, and its weights are the bias.
         self.linear = nn.Linear(entries, width, bias=False)
 
     def forward(
@@ -84,7 +85,7 @@ class Tensor(Fusion):
     ) -> torch.Tensor:
         """Return ``(B, D_out)``; see :class:`~mmx.fusion.base.Fusion`."""
         pooled = self.list_pooled(features, present)
-        product = pooled[0].new_ones(pooled[0].shape[0], 1)
+        product = pooled[0].new_ones(pooled[0].shape[0], 1)  # (B, 1), the empty product
         for name, x in zip(self.modalities, pooled, strict=True):
             factor = F.pad(self.projections[name](x), (1, 0), value=1.0)  # (B, 1 + factor_width)
             # (B, n) and (B, 1 + factor_width) → (B, n · (1 + factor_width))
@@ -95,6 +96,7 @@ class Tensor(Fusion):
 def _find_largest_width(entries: int, modalities: int) -> int:
     """Return the largest factor width with (width + 1)^M ≤ ``entries``."""
     width = 0
+    # + 2: the width that is tried is one larger, and a factor has one more entry, the 1.
     while (width + 2) ** modalities <= entries:
         width += 1
     return width

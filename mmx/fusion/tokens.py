@@ -26,6 +26,7 @@ def read_tokens(
     Returns:
         For each modality ``(B, T_m, D_m)`` tokens, and ``(B, T_m)`` bool.
     """
+    # (B, T_m) & (B, 1)
     masks = [features[name].mask & present[name][:, None] for name in modalities]
     tokens = [
         features[name].tokens
@@ -62,11 +63,13 @@ def make_sinusoids(mask: Tensor, width: int, dtype: torch.dtype) -> Tensor:
     dtype = torch.promote_types(dtype, torch.float32)
     steps = torch.arange(mask.shape[1], device=mask.device, dtype=dtype)
     units = torch.arange(width, device=mask.device)
+    # Units 2j and 2j + 1 share a rate: units - units % 2 is 2j for both.
     rates = 10000.0 ** (-(units - units % 2).to(dtype) / width)
     angles = steps[:, None] * rates  # (T, D)
     table = torch.where(units % 2 == 0, angles.sin(), angles.cos())
     if is_known_full(mask):
         return table.expand(len(mask), -1, -1)
+    # Padding before the first valid token has count 0, hence the clamp; its positions are masked.
     return table[(mask.cumsum(1) - 1).clamp(min=0)]
 
 

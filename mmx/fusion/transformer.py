@@ -66,6 +66,7 @@ class Transformer(Fusion):
         """Return ``(B, D_out)``; see :class:`~mmx.fusion.base.Fusion`."""
         tokens, masks = read_tokens(features, present, self.modalities)
         means = [masked_mean(x, mask) for x, mask in zip(tokens, masks, strict=True)]
+        # (D,) → (B, D), a view: one CLS for all rows.
         cls = self.cls.expand(means[0].shape[0], -1)
         z = torch.stack([cls, *self.projections(means)], dim=1)  # (B, 1 + M, D)
         here = torch.stack([mask.any(1) for mask in masks], dim=1)

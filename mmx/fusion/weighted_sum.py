@@ -67,8 +67,10 @@ class WeightedSum(Fusion):
             [self.projections[name](x) for name, x in zip(self.modalities, pooled, strict=True)],
             dim=1,
         )  # (B, M, D_out)
+        # (B, D_out) @ (D_out,) → (B,)
         scores = [projected[:, m] @ u for m, u in enumerate(self.scores.values())]
         log_alpha: Tensor = self.alpha(
             stack_presence(present, self.modalities), torch.stack(scores, dim=1) if scores else None
         )  # (B, M)
+        # Absent modalities have weight exp(-inf) = 0; their projections are finite, since x is 0.
         return (log_alpha.exp()[:, :, None] * projected).sum(1)

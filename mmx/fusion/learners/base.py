@@ -23,6 +23,7 @@ class FittedModule(nn.Module):
     @property
     def settled(self) -> bool:
         """Whether all buffers have been filled."""
+        # An empty buffer, numel 0, means not fitted yet.
         return all(buffer.numel() > 0 for buffer in self.buffers(recurse=False))
 
     def declare(self, **dtypes: torch.dtype | None) -> None:
@@ -41,6 +42,7 @@ class FittedModule(nn.Module):
             # PyTorch refuses to load a tensor into a buffer of another shape.
             given = state_dict.get(f"{prefix}{name}")
             if given is not None and buffer is not None:
+                # An uninitialised buffer of the given shape, which super() then fills.
                 setattr(self, name, buffer.new_empty(given.shape))
         super()._load_from_state_dict(state_dict, prefix, *rest)
 

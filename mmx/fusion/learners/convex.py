@@ -26,6 +26,7 @@ class Convex(Learner):
 
     def learn(self, x: LearnerFloats, y: Classes, seed: int) -> None:
         """Fit; see :class:`~mmx.fusion.learners.base.Learner`. There is no random draw."""
+        # x has no zeros: the ensemble raises probabilities to at least ε before.
         decisions = torch.from_numpy(np.log(x)).view(len(x), -1, self.outputs)  # (N, A, C)
         available = torch.ones(decisions.shape[:2], dtype=torch.bool)
         log_weights = fit_log_weights(decisions, available, torch.from_numpy(y), "probabilities")
@@ -33,4 +34,5 @@ class Convex(Learner):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(N, C)`` probabilities."""
+        # w_a · (N, A, C), summed over A
         return torch.einsum("a,nac->nc", self.weights, x.view(x.shape[0], -1, self.outputs))

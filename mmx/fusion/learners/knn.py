@@ -46,9 +46,11 @@ class KnnLearner(Learner):
         # ‖p - x‖² - ‖x‖², (N, points); ‖x‖² is the same for all points p
         distance = self.points.square().sum(1) - 2 * (x @ self.points.T)
         k = min(self.neighbors, len(self.points))
+        # The k-th smallest distance of each row, (N, 1); ties at it are resolved below.
         reach = distance.topk(k, dim=1, largest=False).values[:, -1:]
         nearer = distance < reach
         # Of the points at the distance of the k-th, only as many vote as are needed for k.
         last = distance == reach
         votes = nearer | (last & (last.cumsum(1) <= k - nearer.sum(1, keepdim=True)))
+        # (N, points) @ (points, C): how many of the k votes each class has.
         return votes.to(x.dtype) @ F.one_hot(self.labels, self.outputs).to(x.dtype) / k

@@ -43,6 +43,7 @@ class LogisticLearner(Learner):
             model = LogisticRegression(max_iter=ITERATIONS).fit((x - centre) / scale, y)
             # For two classes scikit-learn has one row, the second class against logit 0.
             rows = seen if len(seen) > 2 else seen[1:]
+            # Undoes the scaling: W (x - μ) / σ = (W / σ) (x - μ).
             weight[rows] = model.coef_ / scale
             bias[rows] = model.intercept_
         kept = self.round_input(centre)
@@ -51,4 +52,5 @@ class LogisticLearner(Learner):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(N, C)`` probabilities."""
+        # One kernel for bias + (x - μ) Wᵀ.
         return torch.addmm(self.bias, x - self.centre, self.weight.T).softmax(1)

@@ -45,12 +45,14 @@ def train_copy(
         if isinstance(layer, nn.Linear):
             bound = layer.in_features**-0.5
             for part in (layer.weight, layer.bias):
+                # The bounds of nn.Linear's own initialisation, but drawn from this generator.
                 values = torch.empty(part.shape).uniform_(-bound, bound, generator=generator)
                 part.data.copy_(values)
     (x, y), (val_x, val_y) = train, val
     optimizer = torch.optim.AdamW(fresh.parameters(), lr=RATE, weight_decay=DECAY)
     best, best_head, waited = float("inf"), fresh, 0
     for _ in range(STEPS):
+        # Callers run under no_grad.
         with torch.enable_grad():
             optimizer.zero_grad()
             F.cross_entropy(fresh(x), y).backward()  # type: ignore[no-untyped-call]
@@ -58,6 +60,7 @@ def train_copy(
         with torch.no_grad():
             loss = F.cross_entropy(fresh(val_x), val_y).item()
         waited += 1
+        # A copy: the optimiser changes the tensors of `fresh` in place.
         if loss < best:
             best, best_head, waited = loss, copy.deepcopy(fresh), 0
         if waited == PATIENCE:

@@ -64,11 +64,14 @@ class Trees(Learner):
                 max_bins=BINS,
                 categorical_features=None,
                 early_stopping=False,
+                # scikit-learn takes 32 bits.
                 random_state=seed % 2**32,
             )
             # Its many short parallel loops are very slow where other programs use the cores.
             with threadpool_limits(limits=1, user_api="openmp"):
                 model.fit(x, y)
+            # Private attributes: scikit-learn has no public access to its trees. (K,) log-odds or
+            # scores
             baseline[fitted] = model._baseline_prediction[0]
             rounds = [[tree.nodes for tree in each] for each in model._predictors]
         self._keep(rounds, fitted, baseline)
@@ -77,6 +80,7 @@ class Trees(Learner):
         """Keep scikit-learn's node arrays: in each round, one for each class in ``fitted``."""
         roots = np.zeros((len(rounds), self.outputs), dtype=np.int64)
         columns: dict[str, list[Any]] = {
+            # Node 0 is a leaf of value 0, for classes without trees.
             "feature": [[0]],
             "threshold": [[0.0]],
             "missing_left": [[False]],
@@ -89,6 +93,7 @@ class Trees(Learner):
             for c, nodes in zip(fitted, trees, strict=True):
                 roots[r, c] = start
                 # Children are numbered within their tree, hence + start.
+                # A leaf points to itself, so that walking on after it changes nothing.
                 leaf, itself = nodes["is_leaf"] == 1, start + np.arange(len(nodes))
                 columns["feature"].append(np.where(leaf, 0, nodes["feature_idx"]))
                 columns["threshold"].append(np.where(leaf, 0.0, nodes["num_threshold"]))
@@ -98,13 +103,16 @@ class Trees(Learner):
                 columns["value"].append(np.where(leaf, nodes["value"], 0.0))
                 start += len(nodes)
         values = {name: torch.as_tensor(np.concatenate(each)) for name, each in columns.items()}
+        # Rounded down: x ≤ threshold must decide as it does in float64.
         values["threshold"] = round_down(values["threshold"], self.threshold.dtype)
         self.keep(**values, roots=roots, baseline=baseline)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(N, C)`` probabilities."""
         node = self.roots.flatten().expand(x.shape[0], -1)  # (N, rounds · C)
+        # The same number of steps for all rows, so that no data-dependent loop is needed.
         for _ in range(DEPTH):
+            # (N, rounds · C): the feature that each tree asks for at its current node.
             values_at = x.gather(1, self.feature[node])
             left = (values_at <= self.threshold[node]) | (
                 values_at.isnan() & self.missing_left[node]
@@ -121,5 +129,6 @@ def round_down(x: Tensor, dtype: torch.dtype) -> Tensor:
     thresholds send every row the same way.
     """
     near = x.to(dtype)
+    # the next smaller number of this type
     below = torch.nextafter(near, near.new_tensor(-torch.inf))
     return torch.where(near.to(x.dtype) > x, below, near)
