@@ -61,8 +61,10 @@ def adapt_input_channels(weight: Tensor, channels: int) -> Tensor:
     Reference: Wightman 2019, timm, https://github.com/huggingface/pytorch-image-models.
     """
     if channels == 1:
+        # A grey image stands for equal channels: the sum of weights gives the same response.
         return weight.sum(1, keepdim=True)
     before = weight.shape[1]
+    # Channel c takes the weights of channel c mod K.
     tiled = weight[:, torch.arange(channels, device=weight.device) % before]
     return tiled * (before / channels)  # N tiles times K/N: the sum over channels keeps its size
 
@@ -83,11 +85,13 @@ def interpolate_grid_positions(embedding: Tensor, side: int) -> Tensor:
     """
     token, grid = embedding[:, :1], embedding[:, 1:]
     before = math.isqrt(grid.shape[1])
+    # (1, S², D) → (1, D, S²) → (1, D, S, S), row by row
     image = grid.transpose(1, 2).reshape(1, -1, before, before)  # (1, D, S, S)
     # In float32: half precision would round the weights of the interpolation.
     resized = F.interpolate(
         image.float(), (side, side), mode="bicubic", align_corners=False, antialias=True
     )
+    # (1, D, side, side) → (1, side², D)
     return torch.cat([token, resized.flatten(2).transpose(1, 2).to(token.dtype)], dim=1)
 
 

@@ -342,6 +342,7 @@ def _plan_head(
             continue
         value = plan.target_state[name].clone()  # classes that the source lacks keep fresh rows
         if not value.is_meta:  # without values, an assignment would only make torch import more
+            # Rows of shared classes, from there to here; the others keep their fresh values.
             value[list(rows)] = given[list(rows.values())].to(value)
         plan.adapted[name] = value
     plan.notes.extend(

@@ -39,6 +39,7 @@ def find_depths(model: nn.Module) -> Depths:
 
 def _matches_prefix(name: str, prefix: str) -> bool:
     """Return whether a prefix matches: ``part.`` all tensors of a part, ``name`` that one alone."""
+    # the empty prefix is the whole encoder
     return name.startswith(prefix) if prefix.endswith(".") or not prefix else name == prefix
 
 

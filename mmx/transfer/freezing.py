@@ -64,6 +64,7 @@ def plan_thawing(depths: Depths, waiting: Collection[str], every: int) -> dict[s
     found: dict[str, int] = {}
     for layers in depths.values():
         due = 0
+        # The topmost depth thaws first, as in ULMFiT.
         for names in reversed(layers):
             own = [name for name in names if name in waiting]
             if own:  # a depth with nothing to thaw costs no epochs

@@ -35,6 +35,7 @@ class BottleneckLayer(AdapterModule):
         self.axis = axis
         self.down = nn.Linear(features, min(width, features))
         self.up = nn.Linear(min(width, features), features)
+        # Zero: at the start the branch adds nothing, so the encoder is what it was.
         nn.init.zeros_(self.up.weight)
         nn.init.zeros_(self.up.bias)
 

@@ -41,11 +41,15 @@ class LowRankUpdate(AdapterModule):
         self.down = nn.Parameter(torch.empty(thin, inputs, device=weight.device))
         self.up = nn.Parameter(torch.empty(outputs, thin, device=weight.device))
         nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))  # as nn.Linear does
+        # Zero, so that the product is 0 at the start; `down` must not be, or no gradient would
+        # flow.
         nn.init.zeros_(self.up)
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the updated weight, with the shape of ``weight``."""
         with torch.autocast(weight.device.type, enabled=False):
+            # (outputs, thin) @ (thin, inputs), viewed as the kernel: inputs are flattened over its
+            # window.
             updated = weight + (self.scale * (self.up @ self.down)).view(weight.shape)
             # A convolution chooses its algorithm by the memory layout, and with it its rounding:
             # without the same strides the encoder would not start bit for bit as it was.
@@ -114,6 +118,7 @@ def _forget_weights(module: nn.RNNBase, arguments: object, output: object) -> No
     It keeps a list of them to notice changes. Updated weights are computed again in each pass, so
     the list would keep the graph of a step alive, and could not be deep-copied.
     """
+    # It keeps references to the weights that the hook's pass computed, graph included.
     module._flat_weights = [None for _ in module._flat_weights]
 
 

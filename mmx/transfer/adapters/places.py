@@ -90,6 +90,7 @@ def _join_norms(parts: Iterable[list[NamedLayer]]) -> list[list[NamedLayer]]:
 
 def _place(module: nn.Module) -> AdapterPlace:
     channels = isinstance(module, (_ConvNd, _BatchNorm, nn.GroupNorm))
+    # channels are axis 1 of (B, C, …), features the last axis
     return AdapterPlace(_width(module) or 0, 1 if channels else -1)
 
 

@@ -50,11 +50,13 @@ class ClosedForm(FittedHead):
         """Yield a layer for each λ; see :class:`~mmx.transfer.heads.base.FittedHead`."""
         turned = rotate(x)
         if kind == "classes":
+            # One-hot targets: least squares on 0 and 1 estimates class probabilities.
             targets = F.one_hot(y, outputs).double()
         else:
             targets = y.double().view(len(y), outputs)
             # Labels 0 and 1 become -1 and 1, so that a row is decided by the sign of its output.
             targets = 2 * targets - 1 if kind == "multilabel" else targets
+        # The most regularised first: of equal scores on validation the first one stays.
         grid = sorted(set(self.grid), reverse=True)
         # A mean of squares plus λ ‖W‖² is, times N, a sum of squares plus N λ ‖W‖².
         states = solve_ridge(turned, targets, [len(x) * strength for strength in grid])

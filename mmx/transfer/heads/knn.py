@@ -53,7 +53,9 @@ class KnnHead(nn.Module):
             if self.kind == "regression":
                 return shares
             if self.kind == "classes":
+                # As in a mixture with the uniform distribution: no class has log probability -inf.
                 return ((1 - self.outputs * EPSILON) * shares + EPSILON).log()
+            # Two outcomes for each label, present and absent, hence 2 ε.
             return ((1 - 2 * EPSILON) * shares + EPSILON).logit()
 
     def _compute_votes(self, similarity: Tensor) -> Tensor:
@@ -71,6 +73,7 @@ class KnnHead(nn.Module):
         """Load any number of rows: they are part of the state, and a fresh head has none."""
         for name in ("keys", "values"):
             if (given := state_dict.get(f"{prefix}{name}")) is not None:
+                # An uninitialised buffer of the stored shape; super() copies the rows into it.
                 setattr(self, name, self.get_buffer(name).new_empty(given.shape))
         super()._load_from_state_dict(state_dict, prefix, *rest)
 

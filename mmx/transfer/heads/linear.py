@@ -29,6 +29,7 @@ class LinearHead(nn.Linear):
 
     def __init__(self, width: int, outputs: int, *, normalize: bool) -> None:
         super().__init__(width, outputs)
+        # No scale and shift: the linear layer after it has both.
         self.norm = nn.BatchNorm1d(width, affine=False) if normalize else None
 
     @property

@@ -77,6 +77,7 @@ def fit_logistic(
     seen, index = torch.unique(y, return_inverse=True)
     found = []
     for theta in solve_all(turned.z, index, len(seen), grid):  # (R + 1, K)
+        # a class that does not occur has weight 0, and so its intercept decides
         weights = theta.new_zeros(len(theta) - 1, outputs)
         intercept = theta.new_full((outputs,), UNSEEN)
         weights[:, seen], intercept[seen] = theta[:-1], theta[-1]
@@ -105,8 +106,11 @@ def solve(z: Tensor, y: Tensor, classes: int, strengths: Tensor) -> Tensor:
         strengths: ``(G,)`` values of C.
     """
     design = torch.cat([z, z.new_ones(len(z), 1)], dim=1)
+    # C multiplies the sum of losses in scikit-learn; here the loss is a mean, hence 1 / (C N).
     problem = _Problem(design, F.one_hot(y, classes).to(z), 1 / (strengths * len(z)))
+    # zeros: every start is the uniform distribution
     theta = z.new_zeros(len(strengths), design.shape[1], classes)
+    # indices of the strengths that are not solved yet
     left = torch.arange(len(strengths), device=z.device)
     for _ in range(NEWTON_STEPS):
         subset, current = problem.select(left), theta[left]
@@ -117,7 +121,7 @@ def solve(z: Tensor, y: Tensor, classes: int, strengths: Tensor) -> Tensor:
         error = grad.flatten(1).norm(dim=1) / subset.penalty
         # Where all weights are zero, a relative bound would never be met.
         unsolved = error > (WEIGHT_TOLERANCE * current.flatten(1).norm(dim=1)).clamp(min=1e-12)
-        if not unsolved.any():
+        if not unsolved.any():  # waits for the device once an iteration
             break
         left, current, grad = left[unsolved], current[unsolved], grad[unsolved]
         subset = subset.select(unsolved)
@@ -150,12 +154,15 @@ class _Problem:
 
     def logits(self, theta: Tensor) -> Tensor:
         """Return ``(N, G, K)`` from θ ``(G, R + 1, K)``: one matrix product for all strengths."""
+        # All strengths side by side, so that one product serves them all.
         flat = theta.transpose(0, 1).flatten(1)  # (R + 1, G·K)
+        # (N, G, K): shape[::2] leaves out R + 1
         return (self.design @ flat).view(len(self.design), *theta.shape[::2])
 
     def average_over_rows(self, rows: Tensor) -> Tensor:
         """Return 1/N designᵀ · rows, ``(G, R + 1, K)``, for ``rows`` ``(N, G, K)``."""
-        mean = self.design.T @ rows.flatten(1) / len(rows)
+        mean = self.design.T @ rows.flatten(1) / len(rows)  # (R + 1, N) @ (N, G·K)
+        # (R + 1, G·K) → (R + 1, G, K) → (G, R + 1, K)
         return mean.view(-1, *rows.shape[1:]).transpose(0, 1)
 
     def probabilities(self, theta: Tensor) -> Tensor:
@@ -165,11 +172,12 @@ class _Problem:
     def penalty_gradient(self, theta: Tensor) -> Tensor:
         """Return the gradient of the penalty; it is 0 for the intercepts."""
         grad = self.penalty[:, None, None] * theta
-        grad[:, -1] = 0.0
+        grad[:, -1] = 0.0  # the intercept's row is not penalised
         return grad
 
     def loss(self, theta: Tensor) -> Tensor:
         """Return the ``(G,)`` losses."""
+        # (N, G, K), picked by the one-hot (N, 1, K)
         cross_entropy = -(self.logits(theta).log_softmax(2) * self.one_hot[:, None]).sum(2).mean(0)
         return cross_entropy + 0.5 * self.penalty * theta[:, :-1].square().sum((1, 2))
 
@@ -190,6 +198,7 @@ class _Problem:
         """Return -H⁻¹ gradient, ``(G, R + 1, K)``, by preconditioned conjugate gradients."""
         spread = self.design.square().mean(0)  # (R + 1,)
         variance = (class_probabilities * (1 - class_probabilities)).mean(0)  # (G, K)
+        # Jacobi: the Hessian's diagonal, as if features and classes were independent. (G, R + 1, K)
         scale = spread[None, :, None] * variance[:, None] + self.penalty[:, None, None]
         step, residual = torch.zeros_like(grad), -grad
         preconditioned = residual / scale
@@ -212,6 +221,8 @@ class _Problem:
             residual = residual - length[:, None, None] * product
             preconditioned = residual / scale
             preconditioned = preconditioned - preconditioned.mean(2, keepdim=True)
+            # β = rᵀz of now / before (Fletcher and Reeves), the coefficient of conjugate
+            # directions.
             before, energy = energy, _dot(residual, preconditioned)
             conjugacy = torch.where(active, energy / before.clamp(min=1e-300), 0.0)
             direction = preconditioned + conjugacy[:, None, None] * direction
@@ -220,6 +231,7 @@ class _Problem:
     def find_step_length(self, theta: Tensor, grad: Tensor, step: Tensor) -> Tensor:
         """Return the ``(G,)`` parts of the step to take: 1, halved until the loss falls; or 0."""
         start, directional_slope = self.loss(theta), _dot(grad, step)
+        # The loss is made of logits of this size: smaller differences of it are rounding.
         rounding = 1e-15 * (1 + self.logits(theta).abs().amax((0, 2)))
         length = torch.ones_like(start)
         # Armijo's condition with c = 1e-4; differences within rounding count as a fall.
@@ -229,6 +241,7 @@ class _Problem:
             if not too_long.any():
                 return length
             length = torch.where(too_long, length / 2, length)
+        # Halved as often as allowed, and still too long: no step at all.
         return torch.where(too_long, 0.0, length)
 
 

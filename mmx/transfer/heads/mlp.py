@@ -44,6 +44,7 @@ class MlpHead(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(B, C)`` for ``(B, D)``."""
         x = F.relu(self.hidden(x if self.norm is None else self.norm(x)))
+        # functional: the rate is an attribute, read by training many heads at once
         outputs: Tensor = self.out(F.dropout(x, self.dropout, self.training))
         return outputs
 

@@ -51,11 +51,12 @@ def rotate(x: Tensor, *, common: bool = False) -> Rotated:
     """
     x = x.double()
     mean = x.mean(0)
-    scale = x.std(0, correction=0)
+    scale = x.std(0, correction=0)  # of the population, as scikit-learn's StandardScaler has it
     # The error of a mean in float64: a smaller deviation is rounding, not variation.
     noise = 10 * torch.finfo(x.dtype).eps * len(x) ** 0.5 * mean.abs()
     varies = scale > noise
     if common:
+        # Over the features that vary and those that do not, which count as 0.
         scale = torch.where(varies, scale, 0.0).square().mean().sqrt().expand_as(scale)
     scale = torch.where(varies, scale, 1.0)
     standard = torch.where(varies, (x - mean) / scale, 0.0)  # no direction made of rounding
@@ -64,7 +65,9 @@ def rotate(x: Tensor, *, common: bool = False) -> Rotated:
     _, values, directions = torch.linalg.svd(square, full_matrices=False)
     # The rank as NumPy's matrix_rank counts it, but a mean much larger than the deviation around
     # it leaves more rounding behind than the matrix shows.
+    # A column's rounding has length √N · noise / scale once it is divided by its scale.
     rounding = (noise / scale).where(varies, 0.0).max() * len(x) ** 0.5
     least = torch.maximum(values.max() * max(x.shape) * torch.finfo(x.dtype).eps, rounding)
+    # (R', D) → (D, R): right singular vectors are rows.
     kept = directions[values > least].T  # (D, R)
     return Rotated(standard @ kept, mean, scale, kept)

@@ -127,6 +127,7 @@ class Penalty(nn.Module, ABC):
         """
         # A mean over the batch becomes a part of the mean over the step: times n_batch / n_step.
         penalty: Tensor = self(step)
+        # len(rows): rows of the whole step, over all processes
         return penalty * (len(step.batch) / len(rows))
 
 

@@ -112,12 +112,14 @@ class BiTuningPenalty(Penalty):
         """Return the penalty; see :class:`~mmx.transfer.regularizers.base.Penalty`."""
         batch, terms = step.batch, []
         with disable_autocast(step):
+            # Logits of a classifier by cosine: lengths of features and weights play no part.
             scores = cosines(step) / self.temperature  # (B, C)
             # Row i of the transpose is the anchor, class y_i; column j is the key, row j: (B, B).
             of_classes = contrast(scores[:, batch.target].T, batch.target)
             for name, projection in self.projections.items():
                 x = upcast(select_rows(name, batch, step.features[name].pooled))
                 if len(x):
+                    # length 1: e @ e.T are cosines
                     e = F.normalize(projection(x), dim=1)  # (n, width)
                     classes = select_rows(name, batch, batch.target)
                     terms.append(contrast(e @ e.T / self.temperature, classes))
@@ -136,6 +138,7 @@ def cosines(step: Step) -> Tensor:
     x, weight = upcast(step.fused), upcast(head.weight)
     x = torch.cat([x, x.new_ones(len(x), 1)], dim=1)  # (B, D + 1)
     if head.bias is not None:
+        # (C, D) and (C, 1): the bias is one more weight, of the 1 above
         weight = torch.cat([weight, upcast(head.bias)[:, None]], dim=1)  # (C, D + 1)
     else:
         weight = F.pad(weight, (0, 1))  # a bias of 0
@@ -149,8 +152,9 @@ def contrast(scores: Tensor, classes: Tensor) -> Tensor:
         scores: ``(n, n)``, anchor by key.
         classes: ``(n,)``. Every anchor is one of the keys, so its class has at least one.
     """
+    # (B, B), True on the diagonal: each row is its own positive
     same = classes[:, None] == classes[None, :]
     # mean_{j: y_j = y_i} s_ij: scores of other classes become 0 and are not counted.
-    found = scores.masked_fill(~same, 0.0).sum(1) / same.sum(1)
+    found = scores.masked_fill(~same, 0.0).sum(1) / same.sum(1)  # at least 1, the row itself
     # ln mean_j exp(s_ij) = logsumexp_j(s_ij) − ln n
     return (scores.logsumexp(1) - math.log(len(scores)) - found).mean()

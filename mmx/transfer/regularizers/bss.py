@@ -68,6 +68,7 @@ class BssPenalty(FeaturePenalty):
 
     def term(self, name: str, x: Tensor) -> Tensor:
         """Return the scalar; see FeaturePenalty."""
+        # Divided by the rows: the squared singular values grow with the batch.
         return bss(x, self.k) / len(x)
 
 
@@ -84,4 +85,4 @@ def bss(features: Tensor, k: int) -> Tensor:
     # In descending order. Unlike that of full SVD, the gradient of svdvals does not divide by the
     # gaps between singular values, so equal ones are safe.
     values: Tensor = torch.linalg.svdvals(features)
-    return values[-k:].square().sum()
+    return values[-k:].square().sum()  # a slice that is longer than the tensor takes all of it

@@ -68,6 +68,7 @@ class _Head:
 
     def losses(self, pooled: Tensor, target: Tensor) -> Tensor:
         """Return each row's squared error, ``(n,)`` float64 on the CPU."""
+        # In float64: losses with and without one channel are nearly equal.
         found = pooled.double().cpu() @ self.weight + self.bias
         return (found - target).square().sum(1)
 
@@ -158,12 +159,14 @@ def _fit_ridge(x: Tensor, y: Tensor) -> _Head:
     """
     mean, centre = x.mean(0), y.mean(0)
     x, y = x - mean, y - centre
+    # The normal equations of ridge regression, divided by N: (Σ + ρ I) W = xᵀy / N.
     covariance = x.T @ x / len(x)
     # Relative to the mean variance, so that rescaled features give the same weights.
     ridge = HEAD_RIDGE * covariance.trace() / len(covariance)
     ridge = ridge.clamp(min=torch.finfo(ridge.dtype).tiny)  # for features that do not vary
     eye = torch.eye(len(covariance), dtype=x.dtype)
     weight = torch.linalg.solve(covariance + ridge * eye, x.T @ y / len(x))
+    # b = ȳ - x̄ᵀW, the intercept that centring stands for
     return _Head(weight, centre - mean @ weight)
 
 
@@ -191,10 +194,14 @@ def _losses(encoder: nn.Module, rows: _Rows, head: _Head) -> list[Tensor]:
             changed = zero_channels(output, group.to(values.device))
             lengths = None if rows.lengths is None else rows.lengths.repeat(count)
             x = rows.x.repeat(count, *[1] * (rows.x.ndim - 1))
+            # The changed stage replays too: its own output, with the channels of this group at
+            # zero.
             # Stages up to this one return what was recorded; only those after it compute.
             with replay_outputs(stages[: depth + 1], [*before, changed]):
                 pooled = encoder(x, lengths).pooled  # (G·n, D)
             errors = head.losses(pooled, rows.target.repeat(count, 1))  # (G·n,), channel by channel
+            # Group by group in the repetition, so the rows of one channel lie together: (G·n,) →
+            # (G, n).
             parts.append(errors.view(count, -1).sum(1))  # (G,)
         found.append(torch.cat(parts))
     return found

@@ -93,10 +93,12 @@ class CoTuningPenalty(DecisionPenalty):
 
     def compute_targets(self, batch: Batch, rows: Tensor, present: dict[str, Tensor]) -> Tensor:
         """Return p(y_s | y_i) of the rows' classes; see DecisionPenalty."""
+        # (n, C_s): a distribution over source classes for each row's class
         return self.relation[batch.target[rows]]
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the scalar; see DecisionPenalty."""
+        # A cross-entropy with soft targets: KL up to the targets' entropy, which is constant.
         return -(targets * outputs.log_softmax(1)).sum(1).mean()
 
 
@@ -132,5 +134,7 @@ def compute_relationship(context: RegularizerContext, temperature: float) -> Ten
             "regularizer=co_tuning: the source can read no training row of the target",
             tip="regularizer=none",
         )
+    # The marginal p(y_s), for target classes without a training row.
     overall = sums.sum(0) / counts.sum()  # (C_s,)
+    # clamp only avoids 0 / 0 in rows that torch.where drops
     return torch.where(counts > 0, sums / counts.clamp(min=1), overall).to(like)

@@ -76,5 +76,6 @@ def coral(source: Tensor, target: Tensor) -> Tensor:
 
 def covariance(x: Tensor) -> Tensor:
     """Return the ``(D, D)`` covariance of ``(n, D)`` rows, n ≥ 2, divided by n − 1."""
+    # Each batch by its own mean: CORAL compares second moments only.
     centred = x - x.mean(0)
     return centred.T @ centred / (len(x) - 1)

@@ -81,6 +81,7 @@ class DecisionPenalty(Penalty):
         # A mean over this batch's readable rows becomes a part of that over the step's.
         everyone = torch.stack([rows.present[name] for name in self.modalities]).any(0).sum()
         penalty: Tensor = self(step)
+        # clamp: a step may have no such row, and this penalty is then 0 already.
         return penalty * (
             len(find_readable_rows(step.batch, self.modalities)) / everyone.clamp(min=1)
         )
@@ -176,4 +177,5 @@ def soft_divergence(outputs: Tensor, targets: Tensor, temperature: float) -> Ten
     # batchmean sums over classes and averages over rows, as KL is defined; mean would divide by C.
     new = F.log_softmax(outputs / temperature, dim=1)
     old = F.log_softmax(targets / temperature, dim=1)
+    # T² keeps the gradient's size as T grows (Hinton et al. 2015); both arguments are logarithms.
     return temperature**2 * F.kl_div(new, old, reduction="batchmean", log_target=True)

@@ -55,6 +55,8 @@ class ModalityPenalty(Penalty):
         if self.compares_rows or not rows.present:
             return super().part(step, rows)
         total, here = make_zero(step), step.batch.present
+        # n_m / N_m of the step turns the mean over this batch's rows into its part of the step's
+        # mean.
         for name, term in self.terms(step):
             total = total + term * (here[name].sum() / rows.present[name].sum())
         # Modalities that the whole step lacks have no mean, and do not count.
@@ -96,6 +98,8 @@ class FeaturePenalty(ModalityPenalty):
     def terms(self, step: Step) -> Iterator[tuple[str, Tensor]]:
         """Yield the modalities with rows enough; see :class:`ModalityPenalty`."""
         with disable_autocast(step):
+            # By rows first: rows without the modality may hold anything, and must not reach the
+            # mean.
             for name in self.modalities:
                 x = upcast(select_rows(name, step.batch, step.features[name].pooled))
                 if len(x) >= self.fewest:
@@ -224,6 +228,7 @@ def average_terms(strength: float, terms: list[Tensor], step: Step) -> Tensor:
 
 def make_zero(step: Step) -> Tensor:
     """Return 0, for a batch in which no row counts."""
+    # Of the outputs' device; detached, so that no gradient of zeros reaches the model.
     return upcast(step.outputs.detach()).new_zeros(())
 
 
@@ -233,4 +238,5 @@ def compute_distances(x: Tensor, y: Tensor) -> Tensor:
     Computed from differences, not from products: two equal rows have distance exactly 0, and the
     gradient there is 0.
     """
+    # ‖x‖² + ‖y‖² - 2 xᵀy would lose all digits for nearly equal rows.
     return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")

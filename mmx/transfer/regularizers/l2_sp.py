@@ -79,6 +79,7 @@ class L2SpPenalty(Penalty):
             # Parameters that wait to thaw do not train yet, and are not penalised until they do.
             if parameter.requires_grad and name in self.places:
                 start = self.get_buffer(self.places[name])
+                # Subtracted before the cast: parameters and starting values have one type.
                 pulls.append(self.alpha / 2 * upcast(parameter - start).square().sum())
             elif parameter.requires_grad:
                 pulls.append(self.beta / 2 * upcast(parameter).square().sum())

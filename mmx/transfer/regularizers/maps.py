@@ -41,6 +41,7 @@ class Map:
             return each.mean(2)
         where = self.valid[:, None]  # (n, 1, P)
         # Filled, not multiplied: padding may hold values that are not finite.
+        # where.sum(2) is (n, 1): valid positions of each row, alike for all channels.
         return each.masked_fill(~where, 0.0).sum(2) / where.sum(2)
 
 
@@ -72,13 +73,16 @@ def to_map(output: MapOutput, given: tuple[object, ...]) -> Map:
             steps are not padding; each stands for k steps of an output ``(n, C, k·T, F)``.
     """
     if isinstance(output, Features):
+        # one position: the pooled vector as a map of size 1
         return Map(output.pooled[:, :, None], None)
     mask = given[1] if len(given) > 1 else None
     valid = None
     if isinstance(mask, Tensor):
+        # The map may have k positions for each time step of the mask.
         steps = mask.repeat_interleave(output.shape[2] // mask.shape[1], dim=1)
         # Every frequency of a time step: (n, k·T) → (n, k·T, F) → (n, P), P = k·T·F.
         valid = steps[:, :, None].expand(-1, -1, output.shape[3]).flatten(1)
+    # (n, T, C) or (n, C, …) → (n, C, …) → (n, C, P), positions flattened.
     values = output.movedim(find_channel_axis(output), 1)
     return Map(values.reshape(*values.shape[:2], -1), valid)
 
@@ -101,6 +105,7 @@ class MapRecorder:
 
     def take(self) -> list[Map]:
         """Return the maps, from early to late, and forget them; none if no pass was recorded."""
+        # Taken and replaced at once: maps of an earlier pass are never returned again.
         maps, self._maps = self._maps, {}
         return [maps[index] for index in sorted(maps)]
 

@@ -81,6 +81,8 @@ class MmdPenalty(FeaturePenalty):
         """Return the scalar; see FeaturePenalty."""
         source = self.get_buffer(f"source_{name}")
         # From the global generator, seeded again at every step: a resumed run draws the same rows.
+        # Without replacement, and as many as the batch has, or all rows of the source if it has
+        # fewer.
         drawn = torch.randperm(len(source), device=source.device)[: len(x)]
         return mmd(x, source[drawn], self.get_buffer(f"scale_{name}"))
 
@@ -93,6 +95,7 @@ def mmd(x: Tensor, y: Tensor, scale: Tensor) -> Tensor:
         y: ``(m, D)``, m ≥ 2.
         scale: s, a scalar.
     """
+    # MMD² = E k(x, x') + E k(y, y') - 2 E k(x, y) (Gretton et al. 2012); it may be negative.
     return _other_rows(x, scale) + _other_rows(y, scale) - 2 * _kernel(x, y, scale).mean()
 
 
@@ -106,6 +109,7 @@ def _kernel(x: Tensor, y: Tensor, scale: Tensor) -> Tensor:
     """Return ``(n, m)`` values of the kernel."""
     squared = compute_distances(x, y).square()  # (n, m)
     scale = scale.clamp(min=torch.finfo(scale.dtype).tiny)  # 0 if all rows are the same
+    # exp(-d² / 2σ²) with σ² = 2^power · scale, a mean over five bandwidths: (5, n, m) → (n, m).
     return torch.stack([torch.exp(-squared / (2 * 2.0**power * scale)) for power in POWERS]).mean(0)
 
 

@@ -92,6 +92,7 @@ def distance_loss(d: Tensor, d0: Tensor) -> Tensor:
         d0: ``(n, n)`` distances of f0.
     """
     apart = d0 > 0  # (n, n); False on the diagonal and for copies of a row
+    # smooth_l1 is Huber's loss with δ = 1.
     each = F.smooth_l1_loss(_in_means(d, apart), _in_means(d0, apart), reduction="none")
     return mean_where(each, apart)
 
@@ -105,6 +106,7 @@ def angle_loss(d: Tensor, d0: Tensor) -> Tensor:
     """
     apart = d0 > 0
     # All three sides must have a length: i ≠ j, j ≠ k and i ≠ k.
+    # (i, j, 1) & (1, j, k) & (i, 1, k)
     triplets = apart[:, :, None] & apart[None, :, :] & apart[:, None, :]  # (i, j, k)
     each = F.smooth_l1_loss(_cosines(d), _cosines(d0), reduction="none")
     return mean_where(each, triplets)
@@ -123,8 +125,9 @@ def _cosines(d: Tensor) -> Tensor:
     triangle, so that no ``(n, n, D)`` tensor of differences is needed.
     """
     squared = d.square()
+    # The law of cosines at j: |ij|² + |jk|² - |ik|², (i, j, k).
     above = squared[:, :, None] + squared[None, :, :] - squared[:, None, :]
-    below = 2 * d[:, :, None] * d[None, :, :]
+    below = 2 * d[:, :, None] * d[None, :, :]  # (i, j, k)
     flat = below == 0
     # Filled before dividing too: masking the quotient alone would leave a gradient of NaN.
     return (above / below.masked_fill(flat, 1.0)).masked_fill(flat, 0.0)

@@ -70,4 +70,5 @@ def similarity(features: Tensor, reference: Tensor) -> Tensor:
         reference: f0 ``(n, D0)``.
     """
     rows = F.normalize(features @ features.T, dim=1)  # (n, n), row i is G_i / ‖G_i‖
+    # a mean over n² entries is ‖·‖²_F / n²
     return (rows - F.normalize(reference @ reference.T, dim=1)).square().mean()

@@ -72,6 +72,7 @@ def h_score(features: ArrayOrTensor, labels: ArrayOrTensor, shrinkage: bool = Fa
     x, y = check_labelled(features, labels)
     x = _centre(x, unit=not shrinkage)
     left, singular = column_space(x)
+    # Uᵀ of the class sums, squared, over N_c: trace of Σ⁻¹ Σ_between without an inverse.
     between = (class_sums(left, y) ** 2 / np.bincount(y)[:, None]).sum(0)  # (r,), each ≤ 1
     if not shrinkage:
         return float(between.sum())
@@ -80,11 +81,13 @@ def h_score(features: ArrayOrTensor, labels: ArrayOrTensor, shrinkage: bool = Fa
     # In the basis V the shrunk covariance is diagonal: kept + share · tr(Σ)/D. Directions outside
     # the features' span have no class means, so they add nothing.
     kept = (1 - share) * variance
+    # tr(Σ) / D is the variance of the identity that is mixed in
     return float((between * kept / (kept + share * variance.sum() / x.shape[1])).sum())
 
 
 def _centre(x: ScoreFloats, unit: bool) -> ScoreFloats:
     """Return centred features; scaled to length 1 if ``unit``, which does not change H."""
+    # A shrunk covariance depends on the features' relative scales: then one factor for all.
     largest = np.abs(x).max(0 if unit else None)
     # Scaled by powers of two, so that no square overflows and no digit of x is lost.
     x = np.ldexp(x, -np.frexp(largest)[1])
@@ -94,6 +97,7 @@ def _centre(x: ScoreFloats, unit: bool) -> ScoreFloats:
     centred: ScoreFloats = x - x.mean(0)
     length = np.linalg.norm(centred, axis=0)
     # A constant feature leaves the rounding of its mean, and must not be scaled up.
+    # A mean of N terms is off by up to N eps |mean|, alike in N entries: times √N in length.
     varies = length > len(x) ** 1.5 * np.finfo(np.float64).eps * np.abs(mean)
     scale = np.where(varies, length, 1.0) if unit else 1.0
     return np.where(varies, centred / scale, 0.0)
@@ -114,5 +118,6 @@ def _ledoit_wolf(x: ScoreFloats, variance: ScoreFloats) -> float:
     # width − r eigenvalues are 0, and also differ from the mean.
     distance = ((variance - mean) ** 2).sum() + (width - len(variance)) * mean**2
     fourth = ((x**2).sum(1) ** 2).mean()  # of ‖x_n x_nᵀ‖²_F = ‖x_n‖⁴
+    # the estimated error of Σ, never more than the whole distance
     error = min((fourth - (variance**2).sum()) / rows, distance)
     return float(error / distance) if error > 0 else 0.0

@@ -75,6 +75,7 @@ def _normalize_rows(x: ScoreFloats) -> ScoreFloats:
     # First by the largest entry, so that squares neither overflow nor underflow.
     x = x / np.maximum(np.abs(x).max(1, keepdims=True), np.finfo(np.float64).tiny)
     length: ScoreFloats = np.linalg.norm(x, axis=1, keepdims=True)  # at least 1, or 0
+    # 0.5 is below every length but 0, which stays 0 / 0.5 = 0
     normalized: ScoreFloats = x / np.maximum(length, 0.5)
     return normalized
 
@@ -86,10 +87,12 @@ def _count_correct(x: ScoreFloats, y: ClassIndices, start: int, stop: int, k: in
     similar[np.arange(rows), np.arange(start, stop)] = -np.inf  # leave-one-out
     # topk of torch selects in linear time; only the k-th similarity matters, not which rows tie.
     least = torch.from_numpy(similar).topk(k).values[:, -1:].numpy()
+    # flatnonzero of (rows, N) gives row · N + neighbour. Ties at the k-th place all vote.
     row, neighbour = np.divmod(np.flatnonzero(similar >= least - TIE), len(x))
     # One histogram over pairs (row, class), counted as row · C + class.
     counts = np.bincount(row * targets + y[neighbour], minlength=rows * targets)
     votes = counts.reshape(rows, targets)
     winners = votes == votes.max(1, keepdims=True)
     own = winners[np.arange(rows), y[start:stop]]
+    # Classes that tie for most votes share the row: 1 / how many they are.
     return float((own / winners.sum(1)).sum())

@@ -61,7 +61,9 @@ def logme(features: ArrayOrTensor, labels: ArrayOrTensor) -> float:
     x, y = check_labelled(features, labels)
     left, singular = column_space(x)
     spectrum = (singular / singular.max(initial=0.0)) ** 2  # relative: λ takes up the scale
+    # yᵀU for each one-versus-rest target y: how much of it each direction explains.
     explained = class_sums(left, y) ** 2  # (C, r)
+    # ‖y‖² of a column of zeros and ones is its number of ones.
     rest = np.maximum(np.bincount(y) - explained.sum(1), 0.0)  # (C,), ‖y − U Uᵀ y‖² ≥ 0
     grid = _grid(spectrum, len(x))
     rough = _evidence(grid, spectrum, explained, rest, len(x))  # (C, G)
@@ -102,6 +104,7 @@ def _evidence(
 def _peaks(values: ScoreFloats) -> list[int]:
     """Return the indices of the finite grid points that are no lower than their neighbours."""
     # −∞ before the first point: it counts as a peak if the evidence falls from there on.
+    # The last point, λ = ∞, is a neighbour too, but no peak to refine: `best` starts with it.
     padded = np.concatenate([[-np.inf], values])
     highest = (padded[1:-1] >= padded[:-2]) & (padded[1:-1] >= padded[2:])
     found: list[int] = np.flatnonzero(highest).tolist()

@@ -47,5 +47,7 @@ def nce(source_labels: ArrayOrTensor, labels: ArrayOrTensor) -> float:
     targets = y.max() + 1  # C
     # Pairs (z, y) as one number, z · C + y: only those that occur are counted.
     pairs, joint = np.unique(z * targets + y, return_counts=True)
+    # P(y | z) = N_zy / N_z of each pair that occurs; pairs // C is its z.
     conditional = joint / np.bincount(z)[pairs // targets]
+    # -H(y | z), in nats.
     return min(float(joint @ np.log(conditional)) / len(y), 0.0)

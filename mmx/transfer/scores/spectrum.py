@@ -14,6 +14,7 @@ def column_space(x: ScoreFloats) -> tuple[ScoreFloats, ScoreFloats]:
     Singular values below 10 max(N, D) ε times the largest count as zero.
     """
     left, singular, _ = np.linalg.svd(x, full_matrices=False)
+    # Ten times the tolerance of NumPy's matrix_rank.
     kept = singular > singular[0] * 10 * max(x.shape) * np.finfo(np.float64).eps
     return left[:, kept], singular[kept]
 

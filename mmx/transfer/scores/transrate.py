@@ -51,8 +51,10 @@ def transrate(features: ArrayOrTensor, labels: ArrayOrTensor, eps: float = 1e-4)
     x, y = check_labelled(features, labels)
     x = x - x.mean(0)
     counts = np.bincount(y)
+    # one array of rows for each class
     ordered = np.split(x[np.argsort(y, kind="stable")], counts.cumsum()[:-1])
     within = [_coding_rate(rows, eps) for rows in ordered]
+    # Rates within classes, weighted by their rows; cut at 0, where rounding may fall below.
     return max(_coding_rate(x, eps) - float(counts @ within) / len(x), 0.0)
 
 
@@ -62,7 +64,9 @@ def _coding_rate(x: ScoreFloats, eps: float) -> float:
     With A = x/√(N ε) the triangle R of [A; I] has RᵀR = I + AᵀA. The product itself, in which
     large directions would round away small ones, is never computed.
     """
+    # The determinant is that of the smaller Gram matrix (Sylvester): det(I + AᵀA) = det(I + AAᵀ).
     scaled = (x if x.shape[0] >= x.shape[1] else x.T) / np.sqrt(len(x) * eps)
+    # R of [A; I] has RᵀR = AᵀA + I, without the squares that would lose half of the digits.
     triangle = np.linalg.qr(np.concatenate([scaled, np.eye(scaled.shape[1])]), mode="r")
     # ½ log det(RᵀR) = Σ log |R_ii|
     return float(np.log(np.abs(np.diagonal(triangle))).sum())

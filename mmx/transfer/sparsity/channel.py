@@ -48,5 +48,7 @@ class Channel(Pattern):
 
 def _rows(keep: Tensor, tensor: Tensor) -> Tensor:
     """Return a mask with the shape of ``tensor``, True in the rows of the outputs to keep."""
+    # Each gate is a block of C rows of the tensor, hence repeat, not repeat_interleave.
     rows = keep.repeat(len(tensor) // len(keep))  # (gates · C,), gate by gate
+    # expand is a view of one column for a whole row: a clone can be stored and changed.
     return rows.view(-1, *[1] * (tensor.dim() - 1)).expand(tensor.shape).clone()

@@ -45,6 +45,7 @@ def find_layers(encoder: nn.Module, prefix: str) -> list[Layer]:
     depths: tuple[tuple[str, ...], ...] = getattr(encoder, "depths", lambda: (("",),))()
     modules = dict(encoder.named_modules())
     found: list[Layer] = []
+    # The first depth reads the input and stays whole, unless it is the only one.
     for starts in depths[1:] if len(depths) > 1 else depths:
         names = [name for start in starts for name in modules if f"{name}.".startswith(start)]
         found.extend(

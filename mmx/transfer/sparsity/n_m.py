@@ -38,7 +38,9 @@ class NOfM(Pattern):
         return {name: self._mask(tensors[name]) for name in layer.weights}
 
     def _mask(self, weight: Tensor) -> Tensor:
+        # Groups lie along the inputs, axis 1, as sparse kernels want them; moved last to be viewed.
         size = weight.detach().cpu().abs().movedim(1, -1)  # (C, …, K)
+        # how many are missing to the next multiple of m; 0 if none
         missing = -size.shape[-1] % self.m
         padded = F.pad(size, (0, missing), value=-1.0)  # below any |w|: padding is chosen last
         mask = mask_largest(padded.reshape(-1, self.m), self.n).view(padded.shape)

@@ -58,11 +58,13 @@ class GradNorm(Weighting):
         """Adapt the weights; see :class:`~mmx.transfer.weighting.base.Weighting`."""
         self.first.copy_(torch.where(self.first.isnan(), losses, self.first))
         progress = losses / self.first  # L_i / L_i⁰
+        # The task that has fallen less gets a larger norm: ratios of progress to the power of α.
         intended = norms.mean() * (progress / progress.mean()) ** self.alpha
         # The derivative of |G_i − intended_i| in log w_i, since G_i is proportional to w_i.
         slope = torch.sign(norms - intended) * norms / norms.mean()
+        # A step in log w: weights stay positive.
         moved = self.current * torch.exp(-self.rate * slope)
-        moved = 2 * moved / moved.sum()
+        moved = 2 * moved / moved.sum()  # of sum 2, so that the learning rate keeps its meaning
         # Decided by torch.where and not by an if, which on CUDA would wait for the device.
         usable = moved.isfinite().all() & (norms > 0).all()
         self.current.copy_(torch.where(usable, moved, self.current))

@@ -34,6 +34,7 @@ class Uncertainty(Weighting):
     def __init__(self, *, kinds: tuple[str, str]) -> None:
         super().__init__()
         self.log_variances = nn.Parameter(torch.zeros(2))
+        # Kendall et al. 2018: 1 / (2σ²) of a Gaussian's loss, 1 / σ² of a softmax's.
         factors = torch.tensor([0.5 if kind == "regression" else 1.0 for kind in kinds])
         self.factors: Tensor
         self.register_buffer("factors", factors, persistent=False)
@@ -49,4 +50,5 @@ class Uncertainty(Weighting):
 
     def penalty(self) -> Tensor:
         """Return Σ_i s_i / 2, which keeps the variances from growing without bound."""
+        # log σ = s / 2.
         return self.log_variances.sum() / 2
