@@ -54,6 +54,7 @@ def write_checkpoint(
         OSError: It cannot be written; the previous file is unchanged, and no other is left.
         ValueError: The header would be larger than what is read again.
     """
+    # The digest is hashed as zeros, then written over them: both have the same length.
     text = json.dumps({"format": FORMAT, "digest": _BLANK.decode(), "facts": facts})
     data = memoryview(save(_copy_shared(tensors), metadata={_JSON: text}))
     length = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
@@ -88,6 +89,7 @@ def _copy_shared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     found = {}
     for name, tensor in tensors.items():
         mine = tensor.detach().cpu().contiguous()
+        # safetensors refuses tensors that share memory, such as those of tied weights.
         found[name] = mine.clone() if mine.data_ptr() in seen else mine
         seen.add(mine.data_ptr())
     return found
@@ -168,6 +170,7 @@ def _check_digest(file: BinaryIO, header: bytes, kept: Json) -> None:
     if kept.keys() != _KEYS or len(found) != len(_BLANK) or not isinstance(kept["facts"], dict):
         raise ValueError("its header is not what was written")
     # As the file was hashed: with zeros where the digest is now.
+    # the header alone: the facts could hold the same text again, hence 1
     whole = hashlib.blake2b(header.replace(found, _BLANK, 1), digest_size=_DIGEST_BYTES)
     while chunk := file.read(_CHUNK):
         whole.update(chunk)
@@ -253,7 +256,9 @@ def load_optimizer_state(
         like = parameters[int(index)]
         # Fused kernels walk parameter and state in memory order: the layouts must be equal.
         if tensor.shape == like.shape:
+            # empty_like takes the parameter's strides, which the stored tensor need not have.
             tensor = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
+        # Other shapes are counters of the optimiser, such as Adam's step, which has no layout.
         state.setdefault(int(index), {})[key] = tensor
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})

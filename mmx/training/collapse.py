@@ -59,6 +59,7 @@ def find_collapsed(history: Sequence[Vitals]) -> list[str]:
         highest = max(each.gradients[name] for each in before)
         lead = max(each.probes[name] - each.chance for each in before)
         still = last.probes[name] - last.chance
+        # Twice the noise: a difference of two noisy accuracies must be larger to count.
         lost = still < (1 - LOST) * lead and lead - still > 2 * last.noise
         if lead > 2 * last.noise and lost and last.gradients[name] < FALLEN * highest:
             found.append(name)

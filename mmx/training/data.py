@@ -99,6 +99,7 @@ class Data:
         self.target = target.to(device)
         # Not moved to the device: metrics compare on the CPU, in the task's own precision.
         self._truth = (target if truth is None else truth).cpu()
+        # Asked for now: what is free changes once decoded rows are there.
         self.resident = _fits(views, device) if resident == "auto" else bool(resident)
         self._unlocked = False
         used = np.sort(np.concatenate(list(splits.values())))
@@ -212,6 +213,7 @@ class Data:
             num_workers=min(self.workers, len(batches)),
             pin_memory=self.device.type == "cuda",
             # Without its own generator the loader would draw from the one that each step seeds.
+            # The base seed of its workers is drawn from it.
             generator=torch.Generator(),
         )
         for rows, moved in zip(batches, copy_ahead(loader, self.device), strict=True):
@@ -231,7 +233,7 @@ class Data:
                 longest = int(self._lengths[name][place].max(initial=1))
                 # Before the rows are copied: one long row would make copies of all others long.
                 values, lengths = values[:, : max(1, longest)], lengths[index]
-            gathered[name] = Stored(values[index], lengths)
+            gathered[name] = Stored(values[index], lengths)  # one index operation, which copies
         return gathered
 
     def assemble(self, rows: Rows, stored: Mapping[str, Stored], *, augment: bool) -> Batch:
@@ -399,6 +401,7 @@ def make_batches(order: Rows, size: int, accumulate: int = 1) -> list[Rows]:
 
 def _find_last_tokens(mask: Tensor) -> npt.NDArray[np.int64]:
     """Return ``(N,)`` the position, from 1, of each row's last token in ``mask`` ``(N, T)``."""
+    # 1-based, so that a row without tokens has 0.
     places = torch.arange(1, mask.shape[1] + 1, device=mask.device)
     last: npt.NDArray[np.int64] = (mask * places).amax(1).cpu().numpy()
     return last

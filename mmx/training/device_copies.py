@@ -19,13 +19,16 @@ def copy_ahead(
             forget_received()
             yield {name: move(stored, device) for name, stored in batch.items()}
         return
+    # A stream of its own, so that the copy runs while the current stream computes.
     copying = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     ready: tuple[dict[str, Stored], torch.cuda.Event] | None = None
     for batch in decoded:
         forget_received()
         with torch.cuda.stream(copying):
             moved = {name: move(stored, device) for name, stored in batch.items()}
+            # the event is reached when the copy is complete
             following = moved, copying.record_event()
+        # One batch behind: the batch that is yielded has been copied while the last one was used.
         if ready is not None:
             yield _wait_for(*ready)
         ready = following

@@ -45,6 +45,8 @@ def _count_once(draw: Callable[[], object], seed: int, most: int) -> int | None:
             return None
         torch.manual_seed(seed)
         # Known up to whole blocks, which are skipped below until the states agree.
+        # The state says how many of a block of 624 words are left, so the count is known modulo
+        # 624.
         words = (_read_left(torch.get_rng_state()) - _read_left(after)) % BLOCK
         skip_words(words)
         while not torch.equal(torch.get_rng_state(), after):
@@ -73,6 +75,6 @@ def can_skip_words() -> bool:
 def skip_words(count: int) -> None:
     """Move torch's generator by so many words, as a draw that takes them does."""
     while count > 0:
-        part = min(count, 2**22)
+        part = min(count, 2**22)  # at most 4 MiB at a time, in bytes
         torch.empty(part, dtype=torch.uint8).random_()  # a word for each
         count -= part

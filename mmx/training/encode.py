@@ -49,7 +49,7 @@ def encode_rows(
             if after == "missing":
                 features, present = model.missing(features, present)
         parts.append(drop_tokens(features, present, batch.target))
-    model.train(was_training)
+    model.train(was_training)  # callers may be within training
     return join_batches(parts)
 
 
@@ -62,6 +62,7 @@ def drop_tokens(
 
 
 def _to_float(features: Features) -> Features:
+    # masks stay bool
     return features.map(lambda part: part if part.dtype == torch.bool else part.float())
 
 
@@ -80,5 +81,7 @@ def _concatenate(parts: list[Features]) -> Features:
         torch.cat([part.tokens for part in parts]),
         torch.cat([part.mask for part in parts]),
         torch.cat([part.pooled for part in parts]),
+        # Transposed: a tuple of levels for each batch becomes a tensor of all batches for each
+        # level.
         tuple(torch.cat(level) for level in zip(*(part.levels for part in parts), strict=True)),
     )

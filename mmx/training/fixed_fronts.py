@@ -49,6 +49,7 @@ def keep_fronts(data: Data, model: MultimodalModel) -> Data:
 def _are_alike(stored: Stored) -> bool:
     """Return whether all rows that have the modality fill their whole length."""
     lengths, full = stored.lengths, stored.values.shape[1]
+    # A length of 0 is a row without the modality, whose front is not computed.
     return lengths is None or bool(((lengths == full) | (lengths == 0)).all())
 
 
@@ -74,6 +75,7 @@ def _compute(data: Data, view: ModalityReader, stored: Stored, front: Front) -> 
         return None
     first = compute(places[:ROWS])
     # Of a row alone, another kernel may be chosen, which rounds otherwise.
+    # Bit for bit: a front that is read from the table must not change a run.
     if not torch.equal(first[:1], compute(places[:1])):
         return None
     if first[0].numel() * first.element_size() * data.rows_in_use > count_free_bytes(data.device):

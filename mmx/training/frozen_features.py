@@ -45,11 +45,13 @@ def plan_batches(
         # Rows of one length keep this order: batches do not depend on how a split lists its rows.
         rows = np.sort(group)
         if lengths is not None:
+            # Negated: a stable sort in descending order, equal lengths in row order.
             rows = rows[np.argsort(-lengths[rows], kind="stable")]
         start = 0
         while start < len(rows):
             size = most_rows
             if lengths is not None and most_steps is not None:
+                # So many steps at most in a batch, by its longest row, which comes first.
                 size = min(most_rows, max(1, most_steps // max(1, int(lengths[rows[start]]))))
             batches.append(rows[start : start + size])
             start += size
@@ -60,7 +62,7 @@ def count_rows(row_bytes: float, device: torch.device, most: int) -> int:
     """Return how many rows fit into a batch: a power of two, at least 1 and at most ``most``."""
     budget = CUDA_BYTES if device.type == "cuda" else CPU_BYTES
     fits = max(1, min(most, int(budget // max(1.0, row_bytes))))
-    return 1 << (fits.bit_length() - 1)
+    return 1 << (fits.bit_length() - 1)  # the largest power of two that is at most `fits`
 
 
 def measure_activations(encoder: nn.Module, encode: Callable[[], object]) -> int:
@@ -130,6 +132,7 @@ class FeatureTable:
         """
         if self._pooled is None:
             self._pooled = self._begin(part)
+        # Tokens of later batches may be longer: the table grows, with padding for earlier rows.
         if part.tokens.shape[1] > self._mask.shape[1]:
             # Seldom, since the longest rows of each split come first.
             self._widen(part.tokens.shape[1])
@@ -165,6 +168,7 @@ class FeatureTable:
 
     def _widen(self, steps: int) -> None:
         more = steps - self._mask.shape[1]
+        # pad counts from the last axis: (left, right) of T here, then of D and T below.
         self._mask = nn.functional.pad(self._mask, (0, more))
         if self._tokens is not None:
             self._tokens = nn.functional.pad(self._tokens, (0, 0, 0, more))

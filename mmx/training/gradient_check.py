@@ -56,10 +56,12 @@ class GradientCheck:
         """
         if not self.pending:
             return
+        # None, not 0: a gradient of zeros did flow, one that is None did not.
         self.without_gradient -= {
             name for name, parameter in self.model.named_parameters() if parameter.grad is not None
         }
         encoders = self._encoder_prefixes()
+        # Each modality must have been in a batch, or its encoder had no chance of a gradient.
         if not (ends_epoch or self.seen >= encoders):
             return
         self.pending = False

@@ -100,11 +100,13 @@ class BatchLoss:
                 return self._penalise_batch(loss, batch, features, output, step), batch
             mixed = self.balance.mix(features, present, batch.target, self.counts)
             if cut is not None:
+                # The inputs were mixed before the encoders: the same partners and share hold for targets.
                 mixed = replace(mixed, other=cut.other, share=cut.share)
             output = self.model.output(mixed.features, present)
             loss = self._compute_loss(output, mixed.target, step)
             if mixed.other is not None:  # mixup: λ L(ŷ, y_i) + (1 - λ) L(ŷ, y_j)
                 other = self._compute_loss(output, mixed.other, step)
+                # The loss is mixed, not the target: any criterion takes it.
                 loss = mixed.share * loss + (1 - mixed.share) * other
             loss = self._penalise_batch(loss, batch, features, output, step)
         return loss, batch
@@ -216,13 +218,16 @@ class JointLoss:
         """
         rows, size = self.loss.data.rows("train"), self.batch_size * self.accumulate
         # Whole steps alone: the rows that are left over have their turn in another pass.
+        # Floor, but at least one: with fewer rows than a step, each pass is one short step.
         batches = max(1, len(rows) // size)
+        # Steps are numbered through all passes: those from `first` on may begin within a pass.
         passes = range(first // batches, (first + steps - 1) // batches + 1)
         found: list[Rows] = []
         for number in passes:
             # "companion" is what joint training was called: the word is part of the seed.
             order = self.loss.order_rows(rows, self.seed, "companion", number)
             found.extend(split_rows(order, size)[:batches])
+        # The steps of the first pass that lie before `first` are left out.
         start = first - passes.start * batches
         return found[start : start + steps]
 
@@ -239,9 +244,12 @@ def drop_modalities(present: dict[str, Tensor], chance: float) -> dict[str, Tens
     """
     names = sorted(present)
     here = torch.stack([present[name] for name in names], dim=1)  # (B, M)
+    # `>=`: with a chance of 0, rand() in [0, 1) never drops.
     kept = here & (torch.rand(here.shape, device=here.device) >= chance)
     # The largest of independent uniform numbers is a uniform choice among the row's modalities.
+    # Absent modalities get -1, below every number drawn.
     lottery = torch.rand(here.shape, device=here.device).masked_fill(~here, -1.0)
     chosen = torch.nn.functional.one_hot(lottery.argmax(1), len(names)).bool()
+    # & here: argmax is 0 in a row without any modality, which must stay without.
     kept = torch.where(kept.any(1, keepdim=True), kept, chosen & here)
     return {name: kept[:, m] for m, name in enumerate(names)}

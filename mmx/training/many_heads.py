@@ -126,6 +126,7 @@ def train_heads(
     for epoch in range(trainer.epochs):
         orders = [permute(rows, seed, plan.draws, "order", epoch) for seed in seeds]
         parts = [make_batches(order, trainer.batch_size, trainer.accumulate) for order in orders]
+        # batch i of each seed: all seeds have as many rows, so the shapes agree
         batches = [np.stack(each) for each in zip(*parts, strict=True)]  # of (S, B)
         losses = []
         for step in range(steps):
@@ -199,6 +200,7 @@ class _HeadBatch:
         self.norm = None if not norms else _Norm(norms[0], len(heads), self.width, like)
         self.dropout = heads[0].dropout
         self.parts = {
+            # Views: the optimiser writes into them, and so into the stacked parameter.
             name: [list(row) for row in parameter.detach()]  # (S, L), which share its memory
             for name, parameter in self.parameters.items()
         }
@@ -206,8 +208,10 @@ class _HeadBatch:
 
     def _stack(self, tensors: list[nn.Parameter]) -> Tensor:
         """Return ``(S, L, …)`` of S tensors, their last axis padded where widths differ."""
+        # Features of several encoders have several widths: weights for the padding read zeros.
         widest = max(each.shape[-1] for each in tensors)
         padded = [F.pad(each.detach(), (0, widest - each.shape[-1])) for each in tensors]
+        # (S, 1, …) → (S, L, …): the L heads of a seed start alike.
         every = torch.stack(padded)[:, None].expand(-1, self.count, *padded[0].shape)
         # An expanded tensor is one memory: without a clone all L heads would move together.
         return every.clone().requires_grad_(True)
