@@ -34,6 +34,7 @@ class BiLstm(nn.Module):
         super().__init__()
         if width % 2:
             raise ValueError(f"`width` (={width}) must be even: half for each direction")
+        # The first layer reads the input, each further one both directions of the last: D / 2 each.
         widths = [inputs] + [width] * (layers - 1)
         self.forwards = nn.ModuleList(self.cell(w, width // 2, batch_first=True) for w in widths)
         self.backwards = nn.ModuleList(self.cell(w, width // 2, batch_first=True) for w in widths)
@@ -52,6 +53,8 @@ class BiLstm(nn.Module):
         order = _reverse_steps(mask)  # applied twice, it restores the order
         for forwards, backwards in zip(self.forwards, self.backwards, strict=True):
             ahead = _compute_states(forwards, x)  # (B, T, D / 2)
+            # Reversed, read forwards, and turned back: state t is that of the steps from t to the
+            # last.
             back = _reorder(_compute_states(backwards, _reorder(x, order)), order)
             x = self.dropout(torch.cat([ahead, back], dim=2))  # (B, T, D)
         return x
@@ -111,9 +114,11 @@ def _compute_states(lstm: nn.Module, x: Tensor) -> Tensor:
 def _reverse_steps(mask: Tensor) -> Tensor:
     """Return ``(B, T)`` indices that reverse the valid steps and leave the padding in place."""
     steps = torch.arange(mask.shape[1], device=mask.device).expand(mask.shape)
+    # Valid step t goes to length - 1 - t; valid steps come first in a row.
     return torch.where(mask, mask.sum(1, keepdim=True) - 1 - steps, steps)
 
 
 def _reorder(x: Tensor, order: Tensor) -> Tensor:
     """Return ``x`` ``(B, T, D)`` with the steps of each row in its ``order`` ``(B, T)``."""
+    # gather wants an index for each unit: (B, T) → (B, T, D), a view.
     return x.gather(1, order[:, :, None].expand(x.shape))

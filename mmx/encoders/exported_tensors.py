@@ -120,6 +120,7 @@ def _view(
         raise ValueError(f"a tensor of shape {tuple(sizes)} in {len(content)} bytes")
     if not content:
         return torch.empty(tuple(sizes), dtype=kind)
+    # A copy of the bytes, since those of a file are read-only; offset and strides count elements.
     storage = torch.frombuffer(bytearray(content), dtype=kind)
     return storage.as_strided(tuple(sizes), tuple(strides), offset).clone()
 

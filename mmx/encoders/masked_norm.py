@@ -40,22 +40,29 @@ class MaskedBatchNorm(nn.BatchNorm2d):
             return super().forward(x)
         # float32, so that autocast does not sum over frames in half precision.
         valid = mask[:, None, :, None].to(torch.float32)  # (B, 1, T, 1)
+        # valid steps times frequencies: the numbers that each channel's mean is over
         count = mask.sum() * x.shape[3]
         if torch.compiler.is_compiling() or current_group().shares_step:
             return self._compose(x, valid, count)
         known = None if is_known_full(mask) else valid
         out, mean, variance = _MaskedNorm.apply(x, self.weight, self.bias, known, count, self.eps)
+        # n / (n - 1): running_var is unbiased, the batch is normalised by the biased variance, as
+        # in torch.
         self._track(mean, variance * count / (count - 1).clamp(min=1))
         normed: Tensor = out
         return normed
 
     def _compose(self, x: Tensor, valid: Tensor, count: Tensor) -> Tensor:
         """Return the same of operators that torch's compiler can join, or over processes."""
+        # Over all processes the mean must be known before the variance: two sums, one after the
+        # other.
         add = current_group().add_statistic  # over processes that share a batch, if they do
         count = add(count)
         mean = add((x * valid).sum(OVER)) / count  # (C,)
+        # (B, C, T, F) - (C, 1, 1): channels are axis 1.
         centred = x - mean[:, None, None]
         variance = add((centred * valid).square().sum(OVER)) / count
+        # buffers, which no gradient reaches
         self._track(mean.detach(), variance.detach() * count / (count - 1).clamp(min=1))
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return centred * scale[:, None, None] + self.bias[:, None, None]
@@ -69,6 +76,7 @@ class MaskedBatchNorm(nn.BatchNorm2d):
         momentum = self.momentum
         if self.running_mean is None or self.running_var is None or momentum is None:
             return
+        # (1 - momentum) · old + momentum · new, in place.
         self.running_mean.lerp_(mean, momentum)
         self.running_var.lerp_(variance, momentum)
         if self.num_batches_tracked is not None:
@@ -106,9 +114,11 @@ class _MaskedNorm(torch.autograd.Function):
             count: n, the valid values of a channel.
             eps: ε.
         """
+        # Half precision would lose digits in sums over thousands of frames.
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         mean = (wide if valid is None else wide * valid).sum(OVER) / count  # (C,)
         centred = wide - mean[:, None, None]
+        # Padding is out of the sums, though it is normalised like the rest.
         kept = centred if valid is None else centred * valid
         variance = kept.square().sum(OVER) / count
         root = torch.rsqrt(variance + eps)
@@ -116,6 +126,7 @@ class _MaskedNorm(torch.autograd.Function):
         out = (centred * scale[:, None, None]).add_(bias[:, None, None])
         ctx.save_for_backward(centred, kept, valid, weight, root, scale, count)
         ctx.dtype = x.dtype
+        # Only the running statistics read them, without gradient.
         ctx.mark_non_differentiable(mean, variance)
         return out, mean, variance
 
@@ -125,19 +136,22 @@ class _MaskedNorm(torch.autograd.Function):
         """Return the gradients of map, weight and bias."""
         centred, kept, valid, weight, root, scale, count = ctx.saved_tensors
         bias_grad = grad.sum(OVER)
-        scale_grad = (grad * centred).sum(OVER)
+        scale_grad = (grad * centred).sum(OVER)  # of weight / √(σ² + ε), (C,)
         weight_grad = scale_grad * root
         root_grad = scale_grad * weight
+        # d(σ² + ε)^(-1/2) / dσ² = -½ (σ² + ε)^(-3/2).
         variance_grad = -0.5 * root_grad * root.pow(3)
         # 2 · v c · dσ² / n; doubling is exact, so that it may be done to the channel's number.
         inner = kept * (2 * (variance_grad / count))[:, None, None]
         if valid is not None:
             inner.mul_(valid)
         inner.add_(grad * scale[:, None, None])  # the gradient of c
+        # d mean / dx = valid / count, for every number of the channel.
         mean_grad = (-inner.sum(OVER) / count)[:, None, None]
         # The two parts of x's gradient are rounded to its type, and then added.
         inner = inner.to(ctx.dtype)
         through_mean = mean_grad if valid is None else mean_grad * valid
+        # One gradient for each argument of forward: valid, count and eps have none.
         return inner.add_(through_mean.to(ctx.dtype)), weight_grad, bias_grad, None, None, None
 
 
@@ -156,4 +170,5 @@ def zero_invalid(x: Tensor, valid: Tensor) -> Tensor:
 
     The values are multiplied by zero: they must be finite.
     """
+    # (B, 1, T_k, 1), over channels and frequencies
     return x if is_known_full(valid) else x * valid[:, None, :, None]

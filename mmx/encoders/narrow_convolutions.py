@@ -25,6 +25,7 @@ class Float32WhereNarrow:
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         compute = super()._conv_forward  # type: ignore[misc]
         trains = weight.requires_grad and torch.is_grad_enabled()
+        # Frozen weights need no gradient, and it is the gradient that fails.
         if not trains or x.device.type != "cpu" or x.shape[-1] >= self.stride[-1]:
             return compute(x, weight, bias)  # type: ignore[no-any-return]
         with torch.autocast("cpu", enabled=False):

@@ -21,6 +21,7 @@ def step_mask(lengths: Tensor | None, x: Tensor) -> Tensor:
     if lengths is None:
         return torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
     steps = torch.arange(x.shape[1], device=x.device)
+    # At least one step, so that means and maxima over an empty row are of zeros and not NaN.
     return steps < lengths.clamp(min=1)[:, None]
 
 
@@ -31,6 +32,7 @@ def zero_padding(x: Tensor, mask: Tensor) -> Tensor:
 
 def masked_max(x: Tensor, mask: Tensor) -> Tensor:
     """Return the ``(B, D)`` maximum of ``x`` ``(B, T, D)`` over its valid steps."""
+    # -inf loses against every valid step; each row has one.
     valid = x if is_known_full(mask) else x.masked_fill(~mask[:, :, None], -torch.inf)
     return valid.amax(1)
 

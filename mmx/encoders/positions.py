@@ -15,6 +15,7 @@ def make_positions(steps: int, width: int, device: torch.device) -> Tensor:
 
     Reference: Vaswani et al. 2017, arXiv 1706.03762.
     """
+    # 10000^(-2j / D) as an exponential; halves side by side, not alternating as in the paper.
     waves = torch.arange(width // 2, device=device) * (-2 * math.log(10000.0) / width)
     angles = torch.arange(steps, device=device)[:, None] * waves.exp()
     return torch.cat([angles.sin(), angles.cos()], dim=1)

@@ -51,6 +51,7 @@ def _make_stage(
     # The convolution has no bias, since the norm would subtract it.
     convolution = nn.Conv2d(channels, out, 3, padding=1, bias=False)
     pools = [nn.MaxPool2d(2)] if pool else []
+    # Pooled before the norm: a quarter of the numbers to normalise.
     return nn.Sequential(convolution, *pools, norm(out), nn.ReLU(inplace=True))
 
 
@@ -71,7 +72,7 @@ def make_masked_stages(channels: int, widths: tuple[int, ...], *, side: int) -> 
 def count_pooled_steps(stages: nn.ModuleList) -> int:
     """Return how many steps of the input are one step of the last map."""
     pools = sum(isinstance(part, nn.MaxPool2d) for part in stages.modules())
-    return 1 << pools
+    return 1 << pools  # each pool halves the steps
 
 
 class MaskedStage(nn.Sequential):

@@ -29,6 +29,7 @@ class Accuracy(MeanMetric):
 
     def of_rows(self, answers: Answers) -> Floats:
         """Return ``(N,)``: 1 where a row is answered right."""
+        # Several labels: a row is right if all of them are, (N, L) → (N,).
         right = (answers.decided == answers.truth).reshape(len(answers.truth), -1).all(1)
         found: Floats = right.astype(np.float64)
         return found

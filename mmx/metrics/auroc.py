@@ -33,8 +33,10 @@ class Auroc(RankedMetric):
     def of_column(self, scores: Floats, labels: Floats, weights: Floats) -> Floats:
         """Return the ``(R,)`` values of one class; see :class:`RankedMetric`."""
         positive, negative = sum_by_score(scores, weights * labels, weights * (1 - labels))
+        # (R, distinct scores): weight of the others below each score
         below = np.cumsum(negative, axis=1) - negative
+        # A pair of equal scores counts half, as in the statistic of Mann and Whitney.
         wins = (positive * (below + negative / 2)).sum(1)
-        pairs = positive.sum(1) * negative.sum(1)
+        pairs = positive.sum(1) * negative.sum(1)  # all pairs of a row of the class and another one
         value: Floats = np.divide(wins, pairs, out=np.full_like(wins, np.nan), where=pairs > 0)
         return value

@@ -33,10 +33,12 @@ class AveragePrecision(RankedMetric):
 
     def of_column(self, scores: Floats, labels: Floats, weights: Floats) -> Floats:
         """Return the ``(R,)`` values of one class; see :class:`RankedMetric`."""
+        # Negated: sums run from the highest score down, as a threshold falls.
         positive, every = sum_by_score(-scores, weights * labels, weights)
         hits, rows = np.cumsum(positive, axis=1), np.cumsum(every, axis=1)
         precision = np.divide(hits, rows, out=np.zeros_like(hits), where=rows > 0)
         total = hits[:, -1]
+        # Σ (recall_k - recall_{k-1}) · precision_k, times the number of positive rows.
         found = (positive * precision).sum(1)
         value: Floats = np.divide(found, total, out=np.full_like(found, np.nan), where=total > 0)
         return value

@@ -39,5 +39,6 @@ class BalancedAccuracy(SumMetric):
         """Return the metric of sums over rows."""
         hits, rows = np.split(sums, 2, axis=-1)
         recalls = np.divide(hits, rows, out=np.zeros_like(hits), where=rows > 0)
+        # A class without rows has recall 0 here and is not counted, as if it were left out.
         found: Floats = recalls.sum(-1) / (rows > 0).sum(-1)
         return found

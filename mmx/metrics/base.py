@@ -63,6 +63,7 @@ class Answers:
             return cls(target.kind, values.double().numpy(), found, found)
         truth = values.numpy().astype(np.int64)
         if target.kind == "classes":
+            # In float64: softmax of float32 logits would round probabilities near 1 to 1.
             scores, decided = outputs.double().softmax(1), outputs.argmax(1)
         else:
             scores, decided = outputs.double().sigmoid(), (outputs > 0).long()
@@ -90,7 +91,7 @@ class Answers:
 
 def _mark_classes(indices: npt.NDArray[Any], classes: int) -> Integers:
     """Return ``(N, C)``: 1 at each row's class."""
-    found: Integers = np.eye(classes, dtype=np.int64)[indices]
+    found: Integers = np.eye(classes, dtype=np.int64)[indices]  # rows of the identity
     return found
 
 
@@ -164,6 +165,7 @@ class Metric(ABC):
     def keep(self, answers: Answers) -> Floats:
         """Return ``(N, K)``: what of each row is enough for its value on any resample."""
         rows = len(answers.truth)
+        # The kind goes with the numbers, as its index: files hold one array for each metric.
         kind = np.full((rows, 1), KINDS.index(answers.kind))
         parts = [kind, answers.scores.reshape(rows, -1), answers.truth.reshape(rows, -1)]
         kept: Floats = np.concatenate(parts, axis=1).astype(np.float64)
@@ -181,14 +183,17 @@ class Metric(ABC):
         """
         every, places = read_kept(kept, classes), np.arange(len(kept))
         found = [self.find_value(every.take(np.repeat(places, each))) for each in weights]
+        # Repeated rows stand for weights, for metrics that take none.
         return np.array(found, dtype=np.float64)
 
 
 def read_kept(kept: Floats, classes: tuple[str, ...] = ()) -> Answers:
     """Return the answers that :meth:`Metric.keep` has kept."""
+    # Column 0 is the kind; its numbers follow.
     kind, kept = KINDS[int(kept[0, 0]) if len(kept) else 0], kept[:, 1:]
     if kind == "regression":
         return Answers(kind, kept[:, 1], kept[:, 0], kept[:, 0])
+    # Of classes the truth is one column after the scores; of labels it is as wide as they are.
     width = kept.shape[1] - 1 if kind == "classes" else kept.shape[1] // 2
     scores, truth = kept[:, :width], kept[:, width:].astype(np.int64)
     names = classes or tuple(str(place) for place in range(width))
@@ -235,6 +240,8 @@ class SumMetric(Metric):
         count = int(weights[0].sum()) if len(weights) else 0  # every resample has as many rows
         step = max(1, NUMBERS_AT_ONCE // max(1, len(kept)))
         parts = [
+            # (R', N) @ (N, K): one matrix product for many resamples, in parts that bound the
+            # memory.
             self.of_sums(weights[start : start + step].astype(np.float64) @ kept, count)
             for start in range(0, len(weights), step)
         ]

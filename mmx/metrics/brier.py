@@ -36,5 +36,6 @@ class Brier(MeanMetric):
         """Return ``(N,)``: the error of each row."""
         errors = (answers.scores - answers.labels) ** 2
         several = answers.kind == "classes" and len(answers.classes) > 2
+        # Of two classes both have the same error, so the mean is the error of one of them.
         found: Floats = errors.sum(1) if several else errors.mean(1)
         return found

@@ -55,16 +55,20 @@ class CohenKappa(SumMetric):
 
     def of_sums(self, sums: Floats, count: int) -> Floats:
         """Return the metric of sums over rows; NaN where all rows have one class."""
+        # Column 0 is the disagreement, then C columns of decided and C of true classes.
         wrong, (decided, true) = sums[..., 0], np.split(sums[..., 1:], 2, axis=-1)
         table = self._disagreement(true.shape[-1])
+        # Σ_jk w_jk d_j t_k / N: what independent answers with these frequencies would disagree.
         expected = ((decided @ table) * true).sum(-1) / count
         several = (true > 0).sum(-1) > 1
+        # One class only would be 0 / 0, which stays NaN.
         lost = np.divide(wrong, expected, out=np.full_like(wrong, np.nan), where=several)
         found: Floats = 1 - lost
         return found
 
     def _disagreement(self, classes: int) -> Floats:
         """Return w, ``(C, C)``."""
+        # |j - k|: with linear weights the number of classes in between, plus one.
         apart = np.abs(np.subtract.outer(np.arange(classes), np.arange(classes)))
         if self.weights == "none":
             apart = np.minimum(apart, 1)

@@ -53,11 +53,14 @@ class Ece(SumMetric):
         rows = np.arange(len(confidences))
         for column in range(labels):
             over = (confidences[:, column] - right[:, column]) / labels
+            # add.at and not +=, which would count a bin once however many labels of a row fall into
+            # it.
             np.add.at(found, (rows, places[:, column]), over)
         return found
 
     def of_sums(self, sums: Floats, count: int) -> Floats:
         """Return the metric of sums over rows."""
+        # |Σ_bin (confidence - right)| / N, the bin's weight times its gap
         found: Floats = np.abs(sums).sum(-1) / count
         return found
 
@@ -72,4 +75,5 @@ def read_confidences(answers: Answers) -> tuple[Floats, Integers]:
 
 def place_in_bins(confidences: Floats, bins: int) -> Integers:
     """Return the bin of each confidence, from 0; the upper end belongs to a bin."""
+    # Bins are (low, high], hence ceil; a confidence of 0 would give -1 and belongs to the first.
     return np.clip(np.ceil(confidences * bins).astype(np.int64) - 1, 0, bins - 1)

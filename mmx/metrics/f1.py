@@ -47,6 +47,7 @@ class F1(SumMetric):
         count, while each of several labels does.
         """
         true, decided = answers.labels, answers.decided_labels
+        # A column of ones marks classes: the remainder of the width tells them from labels below.
         first = [np.ones((len(true), 1))] if answers.kind == "classes" else []
         last = [true] if self.average == "weighted" else []
         parts = [*first, decided * true, decided + true, *last]
@@ -56,15 +57,18 @@ class F1(SumMetric):
     def of_sums(self, sums: Floats, count: int) -> Floats:
         """Return the metric of sums over rows."""
         parts = 3 if self.average == "weighted" else 2
+        # 3 C + 1 or 2 C + 1 columns for classes, without the 1 for labels.
         of_classes = sums.shape[-1] % parts == 1
         sums = sums[..., 1:] if of_classes else sums
         hits, counts, *true = np.split(sums, parts, axis=-1)
         if self.average == "micro":
             hits, counts = hits.sum(-1, keepdims=True), counts.sum(-1, keepdims=True)
+        # F1 = 2 TP / (predicted + true); 0 where a class is neither predicted nor true.
         each = np.divide(2 * hits, counts, out=np.zeros_like(hits), where=counts > 0)
         if self.average != "weighted":
             mean: Floats = each.mean(-1)
             if of_classes:
+                # Only classes that occur or are predicted count, as in scikit-learn.
                 mean = each.sum(-1) / (counts > 0).sum(-1)
             return mean
         total = true[0].sum(-1)

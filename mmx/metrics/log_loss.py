@@ -34,10 +34,12 @@ class LogLoss(MeanMetric):
     def of_rows(self, answers: Answers) -> Floats:
         """Return ``(N,)``: the loss of each row."""
         least = np.finfo(np.float64).eps
+        # As scikit-learn does: clipped, then normalised, so that no logarithm is infinite.
         chances, labels = np.clip(answers.scores, least, 1 - least), answers.labels
         losses: Floats
         if answers.kind == "classes":
             chances = chances / chances.sum(1, keepdims=True)
+            # one-hot labels pick the true class's probability
             losses = -np.log((chances * labels).sum(1))
         else:
             losses = -np.log(np.where(labels == 1, chances, 1 - chances)).mean(1)

@@ -45,7 +45,9 @@ class Mcc(SumMetric):
     def of_sums(self, sums: Floats, count: int) -> Floats:
         """Return the metric of sums over rows; NaN where all rows have one class."""
         right, (decided, true) = sums[..., 0], np.split(sums[..., 1:], 2, axis=-1)
+        # N · hits - Σ_k d_k t_k, the covariance of decisions and truth times N² (Gorodkin 2004).
         both = right * count - (decided * true).sum(-1)
+        # N² - Σ_k d_k²: 0 where one class is always decided, and the coefficient is then 0.
         of_decided = count**2 - (decided**2).sum(-1)
         of_true = count**2 - (true**2).sum(-1)
         scale = np.sqrt(of_decided * of_true)

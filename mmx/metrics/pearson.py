@@ -40,6 +40,7 @@ class Pearson(SumMetric):
     def of_sums(self, sums: Floats, count: int) -> Floats:
         """Return the metric of sums over rows; NaN where either has no spread."""
         x, y, xx, yy, xy = np.moveaxis(sums, -1, 0)
+        # Σ x² - (Σ x)² / N, the centred sum. Of a resample the mean is not 0, hence the correction.
         return correlate(xx - x * x / count, yy - y * y / count, xy - x * y / count, count)
 
 
@@ -53,7 +54,8 @@ def standardize(numbers: Floats) -> Floats:
 
 def correlate(xx: Floats, yy: Floats, xy: Floats, count: int | Floats) -> Floats:
     """Return a correlation from centred sums; NaN where one has no spread beyond rounding."""
+    # Numbers are in standard deviations: 1e-12 of N is rounding, not spread.
     there = (xx > 1e-12 * count) & (yy > 1e-12 * count)
     scale = np.sqrt(np.where(there, xx * yy, 1.0))
-    found: Floats = np.where(there, np.clip(xy / scale, -1, 1), np.nan)
+    found: Floats = np.where(there, np.clip(xy / scale, -1, 1), np.nan)  # rounding may pass ±1
     return found

@@ -32,6 +32,7 @@ class R2(SumMetric):
 
     def keep(self, answers: Answers) -> Floats:
         """Return ``(N, 3)``: e², y and y², in standard deviations of the truth."""
+        # R² does not change with unit and offset; sums of large squares would lose digits.
         scale = float(answers.truth.std()) or 1.0
         truth = (answers.truth - answers.truth.mean()) / scale
         errors = ((answers.scores - answers.truth) / scale) ** 2
@@ -40,8 +41,9 @@ class R2(SumMetric):
     def of_sums(self, sums: Floats, count: int) -> Floats:
         """Return the metric of sums over rows."""
         errors, first, second = np.moveaxis(sums, -1, 0)
-        spread = second - first**2 / count
+        spread = second - first**2 / count  # Σ (y - ȳ)² of the resample, whose mean is not 0
         # As scikit-learn's r2 of a constant target: 1 if predicted exactly, otherwise 0.
         lost = np.array(errors > 0, dtype=np.float64)
+        # `out` is what stays where spread is 0: lost, not 0.
         found: Floats = 1 - np.divide(errors, spread, out=lost, where=spread > 0)
         return found

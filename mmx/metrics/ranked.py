@@ -68,6 +68,7 @@ class RankedMetric(Metric):
         if (counts == 0).any() or (self.needs_others and (counts == len(labels)).any()):
             return np.full(len(weights), np.nan)
         if self.average == "micro":
+            # Every pair of row and class is a row of its own: (N, M) → (N M, 1), weights alike.
             weights = np.repeat(weights, scores.shape[1], axis=1)
             scores, labels = scores.reshape(-1, 1), labels.reshape(-1, 1)
         each = np.stack(
@@ -78,9 +79,11 @@ class RankedMetric(Metric):
         )  # (M, R)
         shares = np.ones_like(each)
         if self.average == "weighted":
+            # Rows of each class in each resample: (M, N) @ (N, R).
             shares = labels.T @ weights.T.astype(np.float64)
         there = ~np.isnan(each)
         total = (shares * there).sum(0)
+        # Classes without a row in a resample have no value, and are left out of its mean.
         found = (shares * np.where(there, each, 0.0)).sum(0)
         mean: Floats = np.divide(found, total, out=np.full_like(found, np.nan), where=total > 0)
         return mean
@@ -102,6 +105,7 @@ class RankedMetric(Metric):
 
 def read_columns(answers: Answers) -> tuple[Floats, Integers]:
     """Return ``(N, M)`` scores and labels; of two classes the second alone."""
+    # As scikit-learn has it: of two classes the second is the positive one.
     first = 1 if answers.kind == "classes" and len(answers.classes) == 2 else 0
     return answers.scores[:, first:], answers.labels[:, first:]
 
@@ -125,5 +129,6 @@ def sum_by_score(scores: Floats, *weights: Floats) -> list[Floats]:
     """Return ``(R, G)`` sums of ``(R, N)`` weights over equal scores, from the smallest up."""
     order = np.argsort(scores, kind="stable")
     ordered = scores[order]
+    # True where a new score starts
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
     return [np.add.reduceat(each[:, order], starts, axis=1) for each in weights]

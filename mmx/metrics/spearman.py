@@ -59,6 +59,8 @@ def _rank(numbers: Floats, weights: Floats) -> Floats:
     order = np.argsort(places, kind="stable")
     starts = np.searchsorted(places[order], np.arange(len(distinct)))
     counts = np.add.reduceat(weights[:, order], starts, axis=1)
+    # A group of c equal numbers after b smaller ones has ranks b + 1 … b + c, of mean b + (c + 1) /
+    # 2.
     middle = np.cumsum(counts, axis=1) - counts + (counts + 1) / 2
-    found: Floats = middle[:, places]
+    found: Floats = middle[:, places]  # from distinct numbers back to rows: (R, G) → (R, N)
     return found

@@ -42,6 +42,7 @@ class TopK(MeanMetric):
         """Return its value."""
         from sklearn.metrics import accuracy_score, top_k_accuracy_score  # slow to import
 
+        # Here k is 1, and of two classes scikit-learn would take one column of scores.
         if len(answers.classes) == 2:
             return float(accuracy_score(answers.truth, answers.decided))
         labels = np.arange(len(answers.classes))
@@ -52,6 +53,8 @@ class TopK(MeanMetric):
         if len(answers.classes) == 2:
             right = answers.decided == answers.truth
         else:
+            # Reversed after a stable sort, so of equal scores the last class comes first, as in
+            # scikit-learn.
             order = np.argsort(answers.scores, axis=1, kind="stable")[:, ::-1][:, : self.k]
             right = (order == answers.truth[:, None]).any(1)
         found: Floats = right.astype(np.float64)

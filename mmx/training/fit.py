@@ -102,7 +102,6 @@ def out_of_memory_error(recipe: Recipe, device: str) -> MemoryExceededError:
 def _hold_zeros(parameter: torch.nn.Parameter, mask: Tensor) -> None:
     """Keep the weights outside a mask at zero: their gradients are multiplied by 0."""
     mask = mask.to(parameter.device)
-    # Without a gradient there is no momentum, and decay of 0 is 0: what starts at 0 stays there.
     parameter.register_hook(lambda gradient: gradient * mask)  # type: ignore[no-untyped-call]
 
 
@@ -185,7 +184,6 @@ class _Run:
         order = self.loss_of.order_rows(self.data.rows("train"), recipe.seed, recipe.draws, epoch)
         # A run that resumes within an epoch draws the same order and skips the steps taken.
         done = self.progress.step - epoch * self.steps_per_epoch
-        # `accumulate` batches make a step, so the steps taken are that many batches.
         batches = make_batches(order, size, accumulate)[done * accumulate :]
         groups = [batches[at : at + accumulate] for at in range(0, len(batches), accumulate)]
         self.mark, self.samples = time.perf_counter(), 0
@@ -217,7 +215,6 @@ class _Run:
         seed_torch(recipe.seed, recipe.draws, "step", step, *self.group.stream)  # alike in a resume
         set_rates(self.optimizer, warmup_cosine(step, self.total, recipe.trainer.warmup))
         count = sum(len(part) for part in rows)
-        # A sum on the device; the host reads it every FETCH_EVERY steps.
         loss = torch.zeros((), device=self.data.device)  # stays there: .item() would wait
         whole = self.loss_of.find_step_rows(rows)
         for part, values in stored:
@@ -229,7 +226,6 @@ class _Run:
                 loss += self._backward(self.weighing(other, SOURCE))
                 self.gradient_check.observe(batch, "companion.")
         loss = self.group.add_up(self.model, loss, self.loss_of.penalties, rows)
-        # Steps count from 0 here: the last step of an epoch leaves remainder steps_per_epoch - 1.
         self.gradient_check.check(ends_epoch=(step + 1) % self.steps_per_epoch == 0)
         for extra in (self.loss_of.penalise_weights(), self.weighing.extra_loss()):
             if extra is not None:  # after the sum: every process adds the same
@@ -259,7 +255,6 @@ class _Run:
             for name, norm in gradient_norms(self.model.encoders).items():
                 self.gradients.setdefault(name, []).append(norm)
         if self.recipe.trainer.clip is not None:
-            # The norm over all parameters; `foreach` takes one kernel for many tensors.
             torch.nn.utils.clip_grad_norm_(self.trainable, self.recipe.trainer.clip, foreach=True)
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -283,7 +278,6 @@ class _Run:
         # One transfer for both, since each one waits for the device.
         values = torch.stack([*self.losses, *self.penalties]).tolist()
         values, penalties = values[:count], values[count:]
-        # self.progress.step is already past the last of these steps.
         first = self.progress.step - count
         self.losses.clear()
         self.penalties.clear()
@@ -424,7 +418,6 @@ class _Run:
             Event(
                 kind=kind,
                 stage=self.recipe.stage,
-                # of the step that was just taken: steps count from 1 here
                 epoch=(step - 1) // self.steps_per_epoch + 1,
                 step=step,
                 steps=self.total,

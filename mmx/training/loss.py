@@ -100,7 +100,7 @@ class BatchLoss:
                 return self._penalise_batch(loss, batch, features, output, step), batch
             mixed = self.balance.mix(features, present, batch.target, self.counts)
             if cut is not None:
-                # The inputs were mixed before the encoders: the same partners and share hold for targets.
+                # The inputs were mixed before the encoders: partners and share hold for targets.
                 mixed = replace(mixed, other=cut.other, share=cut.share)
             output = self.model.output(mixed.features, present)
             loss = self._compute_loss(output, mixed.target, step)

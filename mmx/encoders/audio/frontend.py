@@ -79,7 +79,9 @@ class LogMel(nn.Module):
     def compute_frames(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return the frames ``(B, T, F)`` of samples ``(B, S)``."""
         if lengths is not None:
+            # Padding is silence to the transform: windows at a row's end reach into it.
             x = zero_padding(x[:, :, None], step_mask(lengths, x)).squeeze(2)
+        # There is no transform in half precision, and powers span many orders of magnitude.
         with torch.autocast(x.device.type, enabled=False):
             spectrum = torch.stft(
                 x.float(),
@@ -99,6 +101,7 @@ class LogMel(nn.Module):
 
     def _mask_frames(self, frames: Tensor, lengths: Tensor | None) -> Tensor:
         """Return ``(B, T)`` bool, True where a frame is valid."""
+        # center=True has a frame at each multiple of the hop from 0 on: 1 + S // hop.
         return step_mask(None if lengths is None else 1 + lengths // self.hop_samples, frames)
 
 
@@ -107,8 +110,10 @@ def _standardise(frames: Tensor, mask: Tensor) -> Tensor:
 
     All other frames are zero.
     """
+    # (B, 1, 1), the numbers of a row's valid frames.
     count = mask.sum(1)[:, None, None] * frames.shape[2]
     centred = frames - zero_padding(frames, mask).sum((1, 2), keepdim=True) / count
+    # Zero again: the padding was moved by the mean.
     centred = zero_padding(centred, mask)
     deviation = (centred.square().sum((1, 2), keepdim=True) / count).sqrt()
     return centred / deviation.clamp(min=FLAT)
@@ -123,8 +128,9 @@ def _choose_fft_length(rate: int, mels: int, *, at_least: int) -> int:
     """
     # HTK's scale, torchaudio's default: mel = 2595 log10(1 + f / 700).
     top = 2595 * math.log10(1 + rate / 2 / 700)  # the highest frequency, in mel
+    # Band k of M ends at mel (k + 1) / (M + 1) of the top: the lowest one at 2 / (M + 1).
     lowest_band = 700 * (10 ** (2 * top / (mels + 1) / 2595) - 1)  # Hz
     samples = 1 << (at_least - 1).bit_length()  # the next power of two
-    while rate / samples >= lowest_band:
+    while rate / samples >= lowest_band:  # bins are rate / samples apart
         samples *= 2
     return samples

@@ -79,6 +79,7 @@ class SpectrogramCnn(Encoder):
             Tokens ``(B, T'·F', D)``, one level for each stage.
         """
         frames, mask = self.frontend(x, lengths)  # (B, T, F), (B, T)
+        # -n mod k: frames up to the next multiple of k, 0 if it is one.
         missing = -frames.shape[1] % self.frames
         x = F.pad(frames, (0, 0, 0, missing))[:, None]  # (B, 1, T, F)
         mask = mask[:, :: self.frames]  # (B, T'), True where any frame of the token is
@@ -87,6 +88,7 @@ class SpectrogramCnn(Encoder):
             x = stage(x, mask)  # (B, width / 2^k, T_k, F_k)
             levels.append(masked_mean(x.mean(3).transpose(1, 2), expand_steps(mask, x)))
         tokens = x.permute(0, 2, 3, 1).flatten(1, 2)  # (B, T'·F', D)
+        # Tokens run through the frequencies of a step first, so each step's mask repeats F' times.
         mask = mask.repeat_interleave(x.shape[3], dim=1)
         # The maximum, as in small_cnn, since weights are transferred between the two.
         return Features(tokens, mask, masked_max(tokens, mask), tuple(levels))

@@ -83,6 +83,7 @@ class _Block(nn.Module):
 
     def __init__(self, width: int, *, kernel: int, dilation: int, dropout: float) -> None:
         super().__init__()
+        # Keeps T: a kernel that is dilated by d reaches d (k - 1) / 2 to each side.
         around = dilation * (kernel - 1) // 2
         self.convolutions = nn.ModuleList(
             nn.Conv1d(width, width, kernel, padding=around, dilation=dilation) for _ in range(2)

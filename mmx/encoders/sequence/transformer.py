@@ -81,6 +81,7 @@ class Transformer(Encoder):
         x = x + make_positions(x.shape[1], self.width, x.device).to(x.dtype)
         levels = []
         for layer in self.layers:
+            # True means ignored there, the other way round than in our masks.
             x = layer(x, src_key_padding_mask=~mask)  # (B, T, D)
             levels.append(masked_mean(x, mask))
         tokens = self.norm(x)

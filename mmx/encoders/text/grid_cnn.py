@@ -102,12 +102,17 @@ class GridCnn(Encoder):
         Returns:
             Images ``(B, 3, H, W)`` and ``(B, H')`` bool, True where any word of the row is.
         """
-        rest = -words.shape[1] % self.columns
+        rest = -words.shape[1] % self.columns  # words up to a whole line
         # Word vectors have a norm of about 1, pixels that small_cnn has scaled a deviation of 1.
+        # A norm of 1 over 3 p² numbers is a deviation of 1 / √(3 p²) each.
         words = F.pad(words, (0, 0, 0, rest)) * words.shape[2] ** 0.5
+        # (B, lines, columns, 3, p, p): a word's vector is a patch of three channels.
         grid = words.view(words.shape[0], -1, self.columns, 3, self.patch, self.patch)
+        # (B, 3, lines, p, columns, p): rows of pixels, then columns of pixels, flattened in pairs.
         image = grid.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)  # (B, 3, H, W)
+        # Rows of pixels up to a whole row of tokens.
         image = F.pad(image, (0, 0, 0, -image.shape[2] % self.steps))
+        # A line is valid where any of its words is: (B, lines).
         lines = F.pad(valid, (0, rest)).view(words.shape[0], -1, self.columns).any(2)
         # Words fill lines from the top, so that the first row of pixels speaks for those below.
         mask = lines.repeat_interleave(self.patch, dim=1)[:, :: self.steps]

@@ -60,6 +60,7 @@ class TextCnn(Encoder):
         self.kernel_sizes = tuple(kernel_sizes)
         self.words = Words(spec, width=embedding, dropout=dropout)
         self.convolutions = nn.ModuleList(
+            # The remainder of width / sizes goes to the first sizes, one filter each.
             nn.Conv1d(embedding, width // sizes + (index < width % sizes), size)
             for index, size in enumerate(self.kernel_sizes)
         )
@@ -78,6 +79,7 @@ class TextCnn(Encoder):
         words = words.transpose(1, 2)  # (B, embedding, T)
         # Padded so that every text has T positions, also one shorter than the kernel.
         outputs = [
+            # (size - 1) // 2 in front and size // 2 behind: one more behind where the size is even.
             convolution(F.pad(words, ((size - 1) // 2, size // 2)))  # (B, filters, T)
             for convolution, size in zip(self.convolutions, self.kernel_sizes, strict=True)
         ]

@@ -24,6 +24,7 @@ class Words(nn.Module):
     def __init__(self, spec: TokenSpec, *, width: int, dropout: float) -> None:
         super().__init__()
         self.embedding = nn.Embedding(spec.vocabulary, width, padding_idx=PADDING)
+        # vectors have a norm of about 1, whatever their width
         nn.init.normal_(self.embedding.weight, std=width**-0.5)
         # normal_ has overwritten the padding vector, which never gets a gradient.
         nn.init.zeros_(self.embedding.weight.data[PADDING])
@@ -42,4 +43,5 @@ class Words(nn.Module):
         if ids.shape[1] == 0:  # a batch of empty texts only
             ids = F.pad(ids, (0, 1), value=PADDING)
         mask = step_mask(lengths, ids)
+        # After dropout, which leaves zeros zero: padding is zero in every case.
         return zero_padding(self.dropout(self.embedding(ids)), mask), mask

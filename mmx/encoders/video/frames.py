@@ -121,13 +121,16 @@ class Frames(Encoder):
             Tokens ``(B, T, D)``, the levels of the encoder of images.
         """
         batch, frames = x.shape[:2]
+        # All frames of the batch as one batch of images, (B T, 3, H, W).
         images = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         found = self.image(images)
         tokens = found.pooled.unflatten(0, (batch, frames))  # (B, T, D)
+        # Levels are means over frames: they are vectors of a clip.
         levels = tuple(each.unflatten(0, (batch, frames)).mean(1) for each in found.levels)
         if self.attention is not None:
             places = make_positions(frames, self.width, x.device).to(tokens.dtype)
             tokens = self.attention(tokens + places)
+        # every clip has as many frames
         return Features(tokens, step_mask(None, tokens), tokens.mean(1), levels)
 
     def depths(self) -> tuple[tuple[str, ...], ...]:

@@ -45,6 +45,7 @@ class SmallCnn3d(Encoder):
         self.stages = nn.ModuleList(
             nn.Sequential(
                 # The convolution has no bias, since the norm would subtract it.
+                # Strides and padding: time keeps its length; space halves from the second stage on.
                 nn.Conv3d(before, after, 3, (1, 1 + (at > 0), 1 + (at > 0)), 1, bias=False),
                 nn.BatchNorm3d(after),
                 nn.ReLU(),
@@ -62,6 +63,7 @@ class SmallCnn3d(Encoder):
         Returns:
             Tokens ``(B, T, D)``, one level for each stage.
         """
+        # (B, T, 3, H, W) → (B, 3, T, H, W), and [0, 1] → [-2, 2].
         x = (x.transpose(1, 2) - 0.5) * 4  # as images of the smaller encoders are centred
         levels = []
         for stage in self.stages:
