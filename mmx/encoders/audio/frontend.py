@@ -128,7 +128,7 @@ def _choose_fft_length(rate: int, mels: int, *, at_least: int) -> int:
     """
     # HTK's scale, torchaudio's default: mel = 2595 log10(1 + f / 700).
     top = 2595 * math.log10(1 + rate / 2 / 700)  # the highest frequency, in mel
-    # Band k of M ends at mel (k + 1) / (M + 1) of the top: the lowest one at 2 / (M + 1).
+    # Band k of M, from 1, ends at (k + 1) / (M + 1) of the top in mel: the lowest at 2 / (M + 1).
     lowest_band = 700 * (10 ** (2 * top / (mels + 1) / 2595) - 1)  # Hz
     samples = 1 << (at_least - 1).bit_length()  # the next power of two
     while rate / samples >= lowest_band:  # bins are rate / samples apart
