@@ -46,9 +46,10 @@ class Pearson(SumMetric):
 
 def standardize(numbers: Floats) -> Floats:
     """Return numbers with mean 0 and standard deviation 1; zeros if they are all the same."""
+    if np.ptp(numbers) == 0:  # the deviation of equal numbers may be the rounding of their mean
+        return numbers * 0.0
     middle = numbers - numbers.mean()
-    spread = float(middle.std())
-    found: Floats = middle / spread if spread else middle * 0
+    found: Floats = middle / float(middle.std())
     return found
 
 

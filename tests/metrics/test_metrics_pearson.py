@@ -30,3 +30,9 @@ def test_a_reversed_order_is_minus_1() -> None:
     numbers = np.arange(5.0)
     answers = Answers("regression", numbers, -numbers, -numbers)
     assert Pearson().find_value(answers) == pytest.approx(-1)
+
+
+def test_equal_answers_have_no_spread_whatever_rounds() -> None:
+    truth, equal = np.arange(7.0), np.full(7, 0.1)  # whose mean is not 0.1
+    answers = Answers("regression", truth, equal, equal)
+    assert np.isnan(Pearson().resample(Pearson().keep(answers), np.ones((1, 7), int)))[0]
