@@ -444,6 +444,7 @@ def _compute_moments(
     else:
         parsed = (spelling.parse(str(cell)) for cell in known)
         numbers = np.array([number for number in parsed if number is not None])
-    std = float(numbers.std())
-    # A constant column is only centred: there is no deviation to divide by.
-    return float(numbers.mean()), std if std > 0 else 1.0
+    # A constant column is only centred: its deviation is 0, or the rounding of its mean.
+    if np.ptp(numbers) == 0:
+        return float(numbers[0]), 1.0
+    return float(numbers.mean()), float(numbers.std())

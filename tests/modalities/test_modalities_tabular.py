@@ -101,6 +101,15 @@ def test_a_word_among_numbers_names_row_and_column():
     check_error(error.value, "row 3", "'price'", "'three'", "training rows", types=typed)
 
 
+@pytest.mark.parametrize("cell", ["0.1", "2.7"])
+def test_a_constant_column_is_only_centred_whatever_rounds(cell):
+    column = TabularColumn({"x": [cell] * 7 + ["5"]})  # the mean of seven 0.1 is not 0.1
+    spec = Tabular().fit(column, range(7))
+    assert (spec.means, spec.stds) == ((float(cell),), (1.0,))
+    found = Tabular().encode(column, [0, 7], spec).values[:, 0]
+    assert found.tolist() == pytest.approx([0, 5 - float(cell)])
+
+
 def test_inherits_only_the_same_names_and_kinds():
     tabular = Tabular()
     spec = tabular.fit(TabularColumn({"x": ["1"], "c": ["a"]}), [0])
