@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from mmx.runs.file_states import SETTLED_NS
@@ -20,10 +22,9 @@ def content_digest(path: Path) -> str:
     """
     if path.is_dir():
         whole = hashlib.blake2b(digest_size=16)
-        for each in sorted(path.rglob("*")):
-            if each.is_file():
-                name = each.relative_to(path).as_posix()
-                whole.update(f"{name} {content_digest(each)}\n".encode())
+        for each in sorted(_list_files(path)):
+            name = each.relative_to(path).as_posix()
+            whole.update(f"{name} {content_digest(each)}\n".encode())
         return whole.hexdigest()
     stat = path.stat()
     key = (str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
@@ -37,6 +38,16 @@ def content_digest(path: Path) -> str:
     if time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > SETTLED_NS:
         _DIGESTS[key] = digest
     return digest
+
+
+def _list_files(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder, also those of folders that links in it lead to."""
+    opened: set[str] = set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        opened.add(os.path.realpath(root))
+        # A link to a folder that was walked already may lead back to itself.
+        folders[:] = [each for each in folders if os.path.realpath(Path(root, each)) not in opened]
+        yield from (file for each in names if (file := Path(root, each)).is_file())
 
 
 def digest_files(files: list[Path]) -> str:
