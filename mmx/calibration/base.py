@@ -95,13 +95,17 @@ def measure_loss(outputs: Floats, values: npt.NDArray[Any], kind: Kind) -> tuple
     Over all labels where there are several.
     """
     if kind == "classes":
+        # The largest logit becomes 0: exp does not overflow, and the softmax is the same.
         shifted = outputs - outputs.max(1, keepdims=True)
         logs = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
         rows = np.arange(len(outputs))
         gradient = np.exp(logs)
+        # Of cross-entropy in the logits: p - one-hot.
         gradient[rows, values] -= 1
         return float(-logs[rows, values].mean()), gradient / len(outputs)
+    # ln(1 + e^z) - y z, the binary cross-entropy of logits, without overflow.
     losses = np.logaddexp(0, outputs) - values * outputs
+    # σ(z) = exp(-ln(1 + e^-z)), for large negative z too
     chances = np.exp(-np.logaddexp(0, -outputs))
     return float(losses.mean()), (chances - values) / outputs.size
 
@@ -116,6 +120,7 @@ def attach(model: Calibrated, tensors: Mapping[str, Tensor], device: torch.devic
     """
     scale = tensors.get(f"{PREFIX}scale")
     model.calibration = (
+        # Made with the right shapes; their values are loaded with the rest of the state.
         None
         if scale is None
         else Rescaling(torch.ones_like(scale), torch.zeros_like(scale)).to(device)

@@ -32,6 +32,7 @@ class Temperature(Calibration):
 
         # The loss is convex in 1 / T, and so has one minimum in ln T.
         found = minimize_scalar(
+            # divided by T = e^logarithm, which stays positive
             lambda logarithm: measure_loss(outputs * np.exp(-logarithm), values, kind)[0],
             bounds=(-np.log(LARGEST), np.log(LARGEST)),
             method="bounded",

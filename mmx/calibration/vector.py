@@ -34,9 +34,11 @@ class VectorScaling(Calibration):
         def measure(both: Floats) -> tuple[float, Floats]:
             scale, offset = both[:width], both[width:]
             loss, gradient = measure_loss(outputs * scale + offset, values, kind)
+            # By the chain rule: d/d scale_c = Σ_n g_nc z_nc, d/d offset_c = Σ_n g_nc.
             return loss, np.concatenate([(gradient * outputs).sum(0), gradient.sum(0)])
 
         bounds = [(1 / LARGEST, LARGEST)] * width + [(-LARGEST, LARGEST)] * width
+        # Starts at the identity, which is what an uncalibrated model is.
         found = minimize(
             measure,
             np.concatenate([np.ones(width), np.zeros(width)]),

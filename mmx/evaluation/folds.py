@@ -51,5 +51,7 @@ def find_half_width_of_folds(values: Floats, folds: int, level: float, least: fl
     count = len(values)
     # Equal values have no variance; computed, it would be the rounding error of their mean.
     variance = values.var(ddof=1) if np.ptp(np.round(values, 12)) else 0.0
+    # Nadeau and Bengio 2003: folds share training rows, so the test share 1 / (k - 1) is added to 1
+    # / n.
     spread = max(float(variance), least) * (1 / count + 1 / (folds - 1))
     return float(stdtrit(count - 1, (1 + level) / 2)) * math.sqrt(spread)

@@ -65,9 +65,11 @@ def rank_methods(values: Floats, *, level: float = 0.95) -> Ranks:
     from scipy.stats import f, rankdata, studentized_range  # slow to import
 
     targets, methods = values.shape
-    ranks = rankdata(-values, axis=1)
+    ranks = rankdata(-values, axis=1)  # the best method has rank 1, ties share the mean
     means = ranks.mean(0)
+    # Σ_j R̄_j² if all methods had the mean rank (M + 1) / 2.
     centre = methods * (methods + 1) ** 2 / 4
+    # Friedman's χ² = 12 T / (M (M + 1)) (Σ R̄² - M (M + 1)² / 4), with R̄ over T targets.
     chi2 = 12 * targets / (methods * (methods + 1)) * float((means**2).sum() - centre)
     # Equal ranks make the statistic smaller than it can be without them.
     ties = sum(
@@ -76,6 +78,7 @@ def rank_methods(values: Floats, *, level: float = 0.95) -> Ranks:
     )
     free = 1 - ties / (targets * (methods**3 - methods))
     chi2 = chi2 / free if free > 0 else 0.0
+    # Iman and Davenport 1980: F = (T - 1) χ² / (T (M - 1) - χ²), less conservative than χ².
     rest = targets * (methods - 1) - chi2
     if rest <= 1e-12:
         p = 0.0  # all targets order the methods in the same way; see the least p below
@@ -83,6 +86,7 @@ def rank_methods(values: Floats, *, level: float = 0.95) -> Ranks:
         statistic = (targets - 1) * chi2 / rest
         p = float(f.sf(statistic, methods - 1, (methods - 1) * (targets - 1)))
     p = max(p, _find_least_p(ranks))
+    # Nemenyi's critical difference: the studentized range over √2 (Demšar 2006).
     q = float(studentized_range.ppf(level, methods, np.inf)) / math.sqrt(2)
     difference = q * math.sqrt(methods * (methods + 1) / (6 * targets))
     return Ranks(tuple(means.tolist()), targets, p, difference, level)
@@ -98,5 +102,6 @@ def _find_least_p(ranks: Floats) -> float:
     logs = []
     for row in ranks:
         _, counts = np.unique(row, return_counts=True)
+        # ln(M! / Π c!): the logarithm of how many orders a row's ranks can have.
         logs.append(math.lgamma(methods + 1) - sum(math.lgamma(each + 1) for each in counts))
     return math.exp(max(logs) - sum(logs))

@@ -35,6 +35,7 @@ WORK = 400_000_000
 """Numbers that resamples of a metric that is no function of sums may take, N · K for each."""
 FEWEST_RESAMPLES = 400
 """Resamples of such a metric are never fewer, however large the test set is."""
+# ±8: a normal error is farther out with probability 1e-15.
 NORMAL: Floats = np.linspace(-8, 8, 161, dtype=np.float64)
 """Nodes, in standard deviations, for integrating over a normal error."""
 PLACES: Floats = np.sinh(np.linspace(0, 16, 1000))
@@ -56,6 +57,7 @@ def bonferroni_level(comparisons: int) -> float:
 
     Reference: Dunn 1961, Multiple comparisons among means.
     """
+    # Bonferroni: the chances of error of all intervals add up to no more than 1 - LEVEL.
     return 1 - (1 - LEVEL) / max(1, comparisons)
 
 
@@ -94,6 +96,7 @@ class Differences:
         values = np.array([first.gain_over(second) for first, second in pairs])
         if folds:
             return cls(pairs[0][0].metric, average_parts(values, parts), pairs, None, folds)
+        # Bytes of all seeds together: groups with the same control runs have the same key.
         control = tuple(second.statistics.tobytes() for _, second in pairs)
         # A control without randomness, such as the most frequent class, adds no shared error.
         shared = hash(control) if len(set(control)) > 1 else None
@@ -115,13 +118,19 @@ class Differences:
             return 0.0
         count = len(self.pairs)
         if self.metric == "accuracy":  # a mean, for which the variance has a closed form
+            # (N, S): each row's difference in each seed.
             over = np.concatenate([one.statistics - two.statistics for one, two in self.pairs], 1)
+            # The mean over seeds keeps what rows have in common, (N, 1).
             middle = over.mean(1, keepdims=True)
+            # Variance of a row's mean, and the part of it that is chance between seeds, S - 1
+            # degrees.
             whole, own = middle.var(), (over - middle).var(0).sum() / (count - 1)
             return float(max(0.0, whole - own / count) / len(over))
         deviations = _drop_undefined(resample_pairs(self.pairs, 0)) - self.values[:, None]
         if not deviations.size:
             return math.nan
+        # Resamples differ by rows, which seeds share, and by what each seed makes of them: the
+        # latter is 1 / S of the variance within.
         mixed = deviations.var(0, ddof=1).mean() / count
         return float(max(0.0, deviations.mean(0).var() - mixed))
 
@@ -174,12 +183,14 @@ def find_sample_interval(pair: Pair, *, level: float = LEVEL, seed: int = 0) -> 
 
 def _percentiles(pair: Pair, level: float, seed: int) -> Bounds:
     tail = (1 - level) / 2
+    # The first of one pair's row of differences, (R,).
     found = _drop_undefined(resample_pairs([pair], seed))[0]
     seen = max(tail, FEWEST_BEYOND / max(1, len(found)))  # the smallest tail with enough resamples
     if seen >= 0.5:
         return math.nan, math.nan
     low, middle, high = np.quantile(found, [seen, 0.5, 1 - seen])
     quantile = NormalDist().inv_cdf
+    # Ends are read off where resamples are enough, and stretched from there as a normal one's.
     stretch = quantile(tail) / quantile(seen)
     return float(middle + stretch * (low - middle)), float(middle + stretch * (high - middle))
 
@@ -287,6 +298,7 @@ def find_half_width(error: SeedError, sample_variance: float, level: float) -> f
     from scipy.optimize import brentq  # slow to import
 
     spread = np.sqrt(error.variance / error.seeds)
+    # Errors of seeds and of rows are independent: variances add.
     high = np.hypot(spread, np.sqrt(sample_variance))
     if spread <= NEGLIGIBLE * high:  # only an error over samples, or none at all
         return float(high * NormalDist().inv_cdf((1 + level) / 2))
@@ -301,6 +313,7 @@ def find_half_width(error: SeedError, sample_variance: float, level: float) -> f
         found = _sum(lambda each: np.interp(each, places, inside), sample_variance, distances)
         return float(found[0]) - level
 
+    # Doubled until it is beyond, so that the root lies between 0 and `high`.
     while beyond(high) < 0:
         high *= 2
     return float(brentq(beyond, 0.0, high, xtol=1e-12 * high, rtol=1e-10))
@@ -322,14 +335,17 @@ def find_coverage(error: SeedError, sample_variance: float, distances: Floats) -
 def _sum(inside: Callable[[Floats], Floats], variance: float, distances: Floats) -> Floats:
     """Return the probability that a symmetric error plus a normal one is within distances."""
     # P(|a + b| ≤ h) is the mean over b of ± P(|a| ≤ |h + b|).
+    # (n, nodes)
     shifted = distances[:, None] + np.sqrt(variance) * NORMAL
     weights = np.exp(-(NORMAL**2) / 2)
+    # |h + b| with the sign of h + b: for h + b < 0 no a can be within.
     found: Floats = (np.sign(shifted) * inside(np.abs(shifted))) @ weights / weights.sum()
     return found
 
 
 def _bound(found: Bounds, group: Differences, level: float) -> Bounds:
     """Return an interval clipped to possible values, and widened to 0 if the test accepts 0."""
+    # The widest that a difference of values can be, such as 1 for accuracies.
     largest = np.inf if group.form is None else group.form.span
     low, high = max(found[0], -largest), min(found[1], largest)
     if not group.pairs or low <= 0 <= high:
@@ -354,11 +370,13 @@ def resample_pairs(pairs: Sequence[Pair], seed: int) -> Floats:
     counts = draw_counts(len(stacked), seed)
     step = max(1, NUMBERS_AT_ONCE // len(stacked))
     for first in range(0, len(counts), step):
+        # (R', N) @ (N, Σ K): the sums of all scores at once; each score has its own columns.
         sums = counts[first : first + step].astype(np.float64) @ stacked
         parts = zip(each, np.split(sums, ends, axis=1), strict=True)
         found.append(np.stack([scores.of_sums(part) for scores, part in parts]))
     values = np.concatenate(found, axis=1)
     # Rounded, so that equal models differ by 0 and not by the last bit of a sum.
+    # Even rows are those under transfer, odd ones their controls.
     differences: Floats = np.round(values[::2] - values[1::2], 12)
     return each[0].form.sign * differences
 
@@ -388,6 +406,7 @@ def _drop_undefined(differences: Floats) -> Floats:
     there = ~np.isnan(differences).any(0)
     if there.all():
         return differences
+    # (S, 0): with so many undefined there is no interval
     return differences[:, there] if there.mean() > 0.5 else differences[:, :0]
 
 

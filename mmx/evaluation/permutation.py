@@ -57,6 +57,8 @@ def swap_test(pairs: Sequence[Pair], *, seed: int = 0, by_row: bool = False) -> 
     generator = np.random.default_rng(seed)
     as_large = total = 0
     # Half of all swaps: swapping the complement gives the same absolute difference.
+    # Numbers below 2^(movable - 1) have digit 0 for the last column: one of each pair of
+    # complements.
     wanted = 2 ** max(0, movable - 1) if every else _count_swaps(pairs[0][0])
     step = max(1, SWAPS_AT_ONCE // max(1, movable))
     for start in range(0, wanted, step):
@@ -67,8 +69,10 @@ def swap_test(pairs: Sequence[Pair], *, seed: int = 0, by_row: bool = False) -> 
         else:
             swaps = generator.integers(0, 2, (count, movable), dtype=np.int8)
         found = _differences(blocks, swaps.astype(np.float64)) / len(pairs)
+        # 1e-12 less: a sum in another order must count as equally large.
         as_large += int((np.abs(found) >= abs(observed) - 1e-12).sum())
         total += count
+    # The observed one counts as a swap too, so that p is never 0 (Phipson and Smyth 2010).
     return as_large / total if every else (1 + as_large) / (1 + total)
 
 
@@ -95,6 +99,7 @@ def _group_pairs(pairs: Sequence[Pair]) -> tuple[list[SwapBlock], int]:
     for members in found.values():
         differ = [(first.statistics != second.statistics).any(1) for first, second in members]
         moved = np.flatnonzero(np.any(differ, axis=0))
+        # Seeds that are tested on the same rows are swapped together, row by row.
         blocks.append((members, moved, slice(start, start + len(moved))))
         start += len(moved)
     return blocks, start
@@ -108,6 +113,7 @@ def _align_rows(pairs: Sequence[Pair]) -> tuple[list[SwapBlock], int]:
     rows = [first.rows[each] for (first, _), each in zip(pairs, moved, strict=True)]
     every = np.unique(np.concatenate(rows))
     blocks: list[SwapBlock] = [
+        # The place of each own row among all rows: its column in the table of swaps.
         ([pair], each, np.searchsorted(every, own))
         for pair, each, own in zip(pairs, moved, rows, strict=True)
     ]
@@ -124,6 +130,7 @@ def _differences(blocks: Sequence[SwapBlock], swaps: Floats) -> Floats:
                 total += _swap_answers(first, second, moved, part)
                 continue
             over = (first.statistics - second.statistics)[moved]
+            # (R, moved) @ (moved, K): what swaps take from the first sums and add to the second.
             change = part @ over
             mine = first.of_sums(first.statistics.sum(0) - change)
             total += mine - second.of_sums(second.statistics.sum(0) + change)
@@ -138,6 +145,7 @@ def _swap_answers(
     Swapped or not, a model's answers are those of N of the 2 N rows of both.
     """
     count = len(first.statistics)
+    # Both models' answers as rows: a swap gives weight 1 to one of the two, 0 to the other.
     both = np.concatenate([first.statistics, second.statistics])
     resample, classes = first.form.resample, first.classes
     step, found = max(1, SWAPS_AT_ONCE // (2 * count)), []

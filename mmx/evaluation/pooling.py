@@ -77,11 +77,13 @@ class SeedError:
         scales = np.sqrt(self.variances / self.seeds)
         # A term without variance is always within: infinitely many standard errors.
         reach = np.divide(
+            # (..., 1) / (terms,): the distance in standard errors of each term of the mixture.
             distances[..., None],
             scales,
             out=np.full((*distances.shape, len(scales)), np.inf),
             where=scales > 0,
         )
+        # P(|t| ≤ r) = 2 F(r) - 1, weighted over the terms.
         found: Floats = 2 * (stdtr(self.freedom, reach) @ self.weights) - 1
         return found
 
@@ -122,9 +124,11 @@ def estimate_seed_errors(
         evidence *= min(1.0, independent / len(groups))
     weights = _find_weights(evidence, groups, controls)
     kept = weights > LEAST_WEIGHT
+    # "ij": axis 0 is d_0, axis 1 is s_0², as in the weights.
     prior, common = (each[kept] for each in np.meshgrid(ALIKE, spreads, indexing="ij"))
     share = weights[kept] / weights[kept].sum()
     return [
+        # Smyth 2004: the posterior variance is (d_0 s_0² + d s²) / (d_0 + d), with d_0 + d degrees.
         SeedError(share, (prior * common + own * variance) / (prior + own), prior + own, len(each))
         for variance, own, each in zip(variances, freedom, groups, strict=True)
     ]
@@ -137,6 +141,7 @@ def _find_evidence(variances: Floats, freedom: Floats, spreads: Floats) -> Float
     """
     from scipy.special import gammaln  # slow to import
 
+    # (9, 1, 1), against (K, G): (9, K, G), summed over groups.
     alike = ALIKE[:, None, None]
     ratios = variances / spreads[:, None]  # (K, G)
     of_each = (
@@ -144,6 +149,7 @@ def _find_evidence(variances: Floats, freedom: Floats, spreads: Floats) -> Float
         - gammaln(alike / 2)
         - freedom / 2 * np.log(alike)
         - freedom / 2 * np.log(spreads)[:, None]
+        # Of the F density; log1p loses no digits for small ratios.
         - (freedom + alike) / 2 * np.log1p(freedom * ratios / alike)
     )
     found: Floats = of_each.sum(-1)

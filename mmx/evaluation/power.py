@@ -50,6 +50,7 @@ def count_seeds_needed(
         level: The confidence level of the interval.
     """
     z = NormalDist().inv_cdf((1 + level) / 2)
+    # What z² (σ_seeds² / n + σ_rows²) < d² leaves for the seeds.
     left = difference**2 - z**2 * sample_variance
     if left <= 0:
         return SeedsNeeded(None, samples=sample_variance > 0 and difference != 0)
@@ -58,6 +59,7 @@ def count_seeds_needed(
     from scipy.special import stdtrit  # slow to import
 
     for seeds in range(2, MOST_SEEDS + 1):
+        # Degrees of freedom grow with the number of seeds, in the proportion found for these.
         t = float(stdtrit(freedom * (seeds - 1) / (error.seeds - 1), (1 + level) / 2))
         if t**2 * error.variance / seeds < left:
             return SeedsNeeded(seeds)
@@ -74,6 +76,7 @@ def _freedom(quantile: float, least: int, level: float) -> float:
     most = 1e4
     low, high = float(least), most
     for _ in range(60):
+        # Geometric: freedom spans orders of magnitude.
         middle = math.sqrt(low * high)
         larger = float(stdtrit(middle, (1 + level) / 2)) > quantile
         low, high = (middle, high) if larger else (low, middle)

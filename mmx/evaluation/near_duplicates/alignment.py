@@ -59,6 +59,7 @@ def measure_aligned_distances(
     for start in range(0, len(first), CHUNK):
         one, other = (_to_channels(each[start : start + CHUNK]) for each in (first, second))
         small = [torch.nn.functional.avg_pool2d(each[:, :1], 2) for each in (one, other)]
+        # (scale x, shift x, scale y, shift y) of each pair: at first the identity.
         warp = torch.tensor([1.0, 0.0, 1.0, 0.0]).repeat(len(one), 1)
         shape, warp = _align(small[0], small[1], warp, COARSE_STEPS)
         kept = torch.nonzero(shape < HOPELESS).squeeze(1)
@@ -79,9 +80,10 @@ def _compare_details(one: Tensor, other: Tensor, inside: Tensor) -> tuple[Tensor
     squares = ((grey - _standardize(other[:, :1], inside)) * inside).square()
     patches = torch.nn.functional.avg_pool2d(squares, PATCH, PATCH // 2)
     weight = grey.abs() * inside
+    # Pixels count by their contrast: colour at edges, not in plain areas.
     weight = weight / weight.sum((2, 3), keepdim=True).clamp(min=1e-6)
     colour = ((one[:, 1:] - other[:, 1:]).square() * weight).sum((1, 2, 3)).sqrt()
-    return patches.flatten(1).amax(1).sqrt(), colour
+    return patches.flatten(1).amax(1).sqrt(), colour  # the worst patch of each pair
 
 
 def _align(fixed: Tensor, moving: Tensor, warp: Tensor, steps: int) -> tuple[Tensor, Tensor]:
@@ -97,11 +99,14 @@ def _align(fixed: Tensor, moving: Tensor, warp: Tensor, steps: int) -> tuple[Ten
     for step in range(steps + 1):
         warped, inside = _apply(moving, warp)
         target, normal = _standardize(fixed, inside), _standardize(warped, inside)
+        # Standardised pictures: the mean product is the correlation.
         correlation = _average(target * normal, inside).sum((1, 2, 3))
+        # ‖a - b‖² = 2 - 2 corr of two with mean square 1; rounding may go below 0.
         shape = (2 - 2 * correlation).clamp(min=0).sqrt()
         better = shape < best
         best = torch.where(better, shape, best)
         found = torch.where(better[:, None], warp, found)
+        # After the last step only the distance is measured.
         if step < steps:
             warp = _improve(target - normal, normal, inside, warp)
     return best, found
@@ -118,12 +123,15 @@ def _improve(residual: Tensor, normal: Tensor, inside: Tensor, warp: Tensor) -> 
     """Return the warp after one step of Gauss-Newton, within :data:`LARGEST`."""
     height, width = normal.shape[2:]
     x, y = _make_grid(height, width)
+    # Per pixel; coordinates run over 2 for a whole side, hence the halves below.
     down, right = torch.gradient(normal[:, 0], dim=(1, 2))
     right, down = right * (width / 2), down * (height / 2)  # per half of a side
     slopes = torch.stack([right * x, right, down * y, down], dim=1).flatten(2)  # (M, 4, P)
     weighted = slopes * inside.flatten(2)
+    # JᵀWJ, (M, 4, 4), of Gauss-Newton; W is 1 inside the picture.
     normal_matrix = weighted @ slopes.transpose(1, 2)
     damping = DAMPING * normal_matrix.diagonal(dim1=1, dim2=2).mean(1).clamp(min=1e-6)
+    # Levenberg's damping: a plain picture has no gradient, and the matrix no inverse.
     normal_matrix = normal_matrix + damping[:, None, None] * torch.eye(4)
     step: Tensor = torch.linalg.solve(normal_matrix, weighted @ residual.flatten(2).transpose(1, 2))
     identity = torch.tensor([1.0, 0.0, 1.0, 0.0])
@@ -133,6 +141,7 @@ def _improve(residual: Tensor, normal: Tensor, inside: Tensor, warp: Tensor) -> 
 
 def _make_grid(height: int, width: int) -> tuple[Tensor, Tensor]:
     """Return x and y of the centres of all pixels, from -1 to 1, ``(H, W)`` each."""
+    # Centres of pixels, as grid_sample counts with align_corners=False.
     x = (torch.arange(width) * 2 + 1) / width - 1
     y = (torch.arange(height) * 2 + 1) / height - 1
     return x.expand(height, width), y[:, None].expand(height, width)

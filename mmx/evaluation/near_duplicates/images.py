@@ -121,8 +121,10 @@ def make_fingerprints(
         thumbs: ``(N, 32, 32, 3)``.
     """
     grey = thumbs @ np.array([0.299, 0.587, 0.114], dtype=np.float32)  # (N, 32, 32)
+    # Orthonormal: the norm of all coefficients over the side is the root mean square grey.
     low = dctn(grey, axes=(1, 2), norm="ortho")[:, :LOWEST, :LOWEST] / SIDE
     flat = low.reshape(len(low), -1)
+    # By the sum of both frequencies, lowest first; entry 0 is the mean.
     order = np.argsort([y + x for y in range(LOWEST) for x in range(LOWEST)], kind="stable")
     varying = flat[:, order[1:]]  # without the mean
     contrast = np.linalg.norm(varying, axis=1)

@@ -62,8 +62,10 @@ def find_candidates(
         same = rows is others
         tree = cKDTree(prints[there])
         # ``k`` as a list gives two axes even for one neighbour.
+        # Among its own set each row is its nearest neighbour, so one more is asked for.
         ranks = range(1, min(most + same, len(there)) + 1)
         distances, places = tree.query(prints[asked], k=list(ranks), distance_upper_bound=radius)
+        # Places beyond the radius come back with an infinite distance.
         near = np.isfinite(distances)
         pairs = np.stack([np.repeat(asked, near.sum(1)), there[places[near]]], axis=1)
         found.append(pairs[pairs[:, 0] != pairs[:, 1]])

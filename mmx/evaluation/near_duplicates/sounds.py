@@ -135,6 +135,7 @@ def make_fingerprint(sound: SoundSamples) -> tuple[npt.NDArray[np.float64], floa
     if not len(sound) or float(np.abs(sound).max()) < SILENT:
         return None
     padded = np.pad(sound, WINDOW // 2)
+    # Overlapping windows as a view, every STEP-th: (frames, WINDOW).
     frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::STEP]
     power = np.abs(np.fft.rfft(frames * np.hanning(WINDOW), axis=1)) ** 2
     bands = power @ _make_bands()  # (frames, 16)
@@ -148,19 +149,21 @@ def make_fingerprint(sound: SoundSamples) -> tuple[npt.NDArray[np.float64], floa
     )
     low = dctn(even - even.mean(), norm="ortho")
     order = np.argsort([t + b for t in range(TIMES) for b in range(BANDS)], kind="stable")
-    chosen = low.reshape(-1)[order[1 : FREQUENCIES + 1]]
+    chosen = low.reshape(-1)[order[1 : FREQUENCIES + 1]]  # without entry 0, the mean
     return chosen / max(float(np.linalg.norm(low)), 1e-9), len(decibels) * STEP / RATE
 
 
 def _make_bands() -> npt.NDArray[np.float64]:
     """Return ``(129, 16)``, which frequencies count in which band, evenly spaced in mel."""
     mel = np.linspace(_to_mel(LOWEST_HZ), _to_mel(HIGHEST_HZ), BANDS + 2)
+    # Inverse of HTK's mel scale.
     edges = 700 * (10 ** (mel / 2595) - 1)
     hertz = np.fft.rfftfreq(WINDOW, 1 / RATE)
     columns = [
         np.interp(hertz, edges[band : band + 3], [0.0, 1.0, 0.0], left=0, right=0)
         for band in range(BANDS)
     ]
+    # Above 0, so that a band between two bins of the transform has a logarithm.
     return np.stack(columns, axis=1) + 1e-9
 
 
@@ -170,7 +173,9 @@ def _to_mel(hertz: float) -> float:
 
 def correlate_shifted(one: SoundSamples, other: SoundSamples) -> float:
     """Return the largest correlation of two sounds over all shifts, whatever their sign."""
+    # Room for both, a power of two: circular correlation then does not wrap round.
     size = 1 << (len(one) + len(other) - 1).bit_length()
     product = np.fft.rfft(one, size) * np.conj(np.fft.rfft(other, size))
     scale = math.sqrt(float((one.astype(float) ** 2).sum() * (other.astype(float) ** 2).sum()))
+    # |·|: a sound of inverted polarity sounds the same.
     return float(np.abs(np.fft.irfft(product, size)).max()) / max(scale, 1e-12)

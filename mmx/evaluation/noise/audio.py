@@ -50,12 +50,14 @@ def drop_frames(
         generator: Draws one number for each frame.
         frame: Audio samples in a frame.
     """
+    # The last frame may be shorter: repeated past the end, and cut.
     lost = generator.random(math.ceil(len(sound) / frame)) < strength
     return np.where(np.repeat(lost, frame)[: len(sound)], np.int16(0), sound)
 
 
 def decibels(strength: float) -> str:
     """Return a ratio of noise to signal amplitude as a signal-to-noise ratio in dB."""
+    # + 0.0 turns -0 into 0
     return f"{-20 * math.log10(strength) + 0.0:.0f} dB" if strength else "clean"
 
 

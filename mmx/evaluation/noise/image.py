@@ -38,16 +38,19 @@ def blur(image: ImageArray, strength: float, generator: np.random.Generator) -> 
     sigma = strength * min(height, width)
     # A Gaussian is separable: one matrix for each axis.
     down, across = _kernel(height, sigma), _kernel(width, sigma)
+    # (H, H') (H', W', C) (W, W') → (H, W, C); einsum chooses the order of the two products.
     return _to_pixels(np.einsum("hi,ijc,wj->hwc", down, image, across, optimize=True))
 
 
 def occlude(image: ImageArray, strength: float, generator: np.random.Generator) -> ImageArray:
     """Cover a rectangle with the aspect ratio of the image, somewhere inside, with mid-grey."""
     covered = image.copy()
+    # Drawn without the size, so that the place is the same at every strength.
     where = generator.random(2)
     # Each side is scaled by the root of the area's fraction.
     sides = [round(length * strength**0.5) for length in image.shape[:2]]
     top, left = (
+        # 0 to length - side: the rectangle lies inside.
         int(part * (length - side + 1))
         for part, length, side in zip(where, image.shape, sides, strict=False)
     )

@@ -62,6 +62,7 @@ def misspell(word: str, edit: float, where: float, letter: float) -> str:
     numbers in [0, 1) choose the edit, its place and the letter.
     """
     kind = int(edit * 4)
+    # A swap needs a next letter, so its place is one short of the end.
     place = int(where * (len(word) - (kind == 3)))
     before, here, after = word[:place], word[place], word[place + 1 :]
     if kind == 0 and len(word) > 1:
@@ -70,6 +71,7 @@ def misspell(word: str, edit: float, where: float, letter: float) -> str:
         return before + here + here + after
     if kind == 3 and after and here.lower() != after[0].lower():
         return before + after[0] + here + after[1:]
+    # Another letter than the one there: without it, nothing would be misspelt.
     others = LETTERS.replace(here.lower(), "")
     return before + others[int(letter * len(others))] + after
 

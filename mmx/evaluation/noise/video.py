@@ -57,8 +57,9 @@ def freeze_frames(clip: Clip, strength: float, generator: np.random.Generator) -
     The first frame stays.
     """
     lost = generator.random(len(clip)) < strength
-    lost[0] = False
+    lost[0] = False  # the first frame has none before it
     shown = np.where(lost, 0, np.arange(len(clip)))
+    # 0 in place of lost frames, then the running maximum: the last frame that is shown.
     frozen: Clip = clip[np.maximum.accumulate(shown)]
     return frozen
 

@@ -36,5 +36,6 @@ class Augmentation(ABC):
 
 def change_each(images: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
     """Return images ``(B, H, W, 3)``, each changed by a function of ``(3, H, W)``."""
+    # (B, H, W, 3) → (B, 3, H, W), as torchvision has images, and back.
     planes = images.permute(0, 3, 1, 2)
     return torch.stack([change(image) for image in planes]).permute(0, 2, 3, 1).contiguous()

@@ -42,11 +42,13 @@ class CropFlip(Augmentation):
             mirror = torch.rand(batch, 1, device=device) < 0.5
             x = torch.where(mirror, x.flip(1), x)
         if crop:
+            # one shift for a whole row of the batch, (B, 1), in each direction
             shift = torch.randint(-crop, crop + 1, (2, batch, 1), device=device)
             y = _reflect(y + shift[0], height)
             x = _reflect(x + shift[1], width)
         # Indices into the pixels of the whole batch, (B·H·W, channels).
         first = torch.arange(batch, device=device).view(-1, 1, 1) * (height * width)
+        # (B, H, 1) and (B, 1, W): row-major numbers of pixels.
         pixel = first + y.unsqueeze(2) * width + x.unsqueeze(1)  # (B, H, W)
         flat = images.reshape(-1, channels).index_select(0, pixel.reshape(-1))
         return flat.view(images.shape)
@@ -55,4 +57,5 @@ class CropFlip(Augmentation):
 def _reflect(index: Tensor, length: int) -> Tensor:
     """Mirror indices outside of [0, length) at the border, without repeating the border."""
     last = length - 1
+    # |i| mirrors below 0, last - |last - ·| above the end.
     return last - (last - index.abs()).abs()
