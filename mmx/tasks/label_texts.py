@@ -22,6 +22,8 @@ MOST_NUMBERS = 20
 """Number of different fractions from which labels are numbers, and no classes."""
 JOINED_BY = ("|", ";", ",")
 """What several labels in a text are most often joined by."""
+MISSING_WORDS = frozenset({"?", "N/A", "n/a", "#N/A", "<NA>", "NULL", "#NULL!", "NaT"})
+"""What other programs write where nothing is known; None and - are names of classes too."""
 ADVICE = "target.kind=regression objective=mean_squared_error"
 
 
@@ -68,6 +70,20 @@ def _note_several(column: str, name: str, type_this: str) -> str:
     return (
         f"{name!r} in '{column}' is one class, though it looks like several labels; {type_this} "
         "reads them one by one"
+    )
+
+
+def note_missing_words(column: str, texts: Texts, missing: Sequence[str]) -> tuple[str, ...]:
+    """Return a note on classes with names that other programs write where nothing is known."""
+    names = {text for text in texts if text is not None}
+    words = sorted(names & MISSING_WORDS)
+    if not words or len(words) == len(names):
+        return ()
+    option = type_task_option("missing", [*missing, *words])
+    return (
+        f"{sum(text in words for text in texts)} of {len(texts)} labels in '{column}' are "
+        f"{' or '.join(map(repr, words))}, and count as a class; if they stand for no label: "
+        f"{option}, and {type_task_option('unlabelled', 'drop')}",
     )
 
 

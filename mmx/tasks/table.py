@@ -249,6 +249,7 @@ class Table(CutTask):
             return numbers, texts, [*found, *labels.note_rounding(own, numbers[0])]
         own, found = label_texts.tidy_names(self.label, own)
         if self.classes is None:
+            found = (*found, *label_texts.note_missing_words(self.label, own, self.missing))
             label_texts.refuse_numbers(self.label, own)
         return labels.encode_classes(own), {self.label: own}, list(found)
 

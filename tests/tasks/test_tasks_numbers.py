@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from refusals import check_error, check_notes
 
 from mmx.errors import DataError
+from mmx.tasks.base import TaskData
 from mmx.tasks.label_texts import note_lists, refuse_numbers, tidy_names
 from mmx.tasks.labels import measure_moments, note_rounding, parse_numbers
 from mmx.tasks.table import Table
@@ -164,6 +166,25 @@ def test_labels_that_seem_to_be_several_are_noted(
     names, notes = tidy_names("y", texts)
     assert names == texts
     assert [note for note in notes if "several labels" in note] == list(note_lists("y", texts))
+
+
+def test_classes_that_other_programs_write_for_nothing_are_noted(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("t,y\n" + "one,a\ntwo,?\nthree,b\nfour,N/A\nfive,None\n" * 10)
+
+    def load(**options: Any) -> TaskData:
+        task = Table(name="t", path=str(path), label="y", columns={"text": "t"}, **options)
+        return task.load()
+
+    found = load()
+    assert found.target.classes == ("?", "N/A", "None", "a", "b")
+    (note,) = [note for note in found.notes if "stand for no label" in note]
+    assert note.startswith("20 of 50 labels in 'y' are '?' or 'N/A', and count as a class; ")
+    assert """target.missing=["",NA,"NaN","nan","null","?",N/A]""" in note
+    assert "target.unlabelled=drop" in note
+    again = load(missing=["", "NA", "NaN", "nan", "null", "?", "N/A"], unlabelled="drop")
+    assert again.target.classes == ("None", "a", "b")
+    assert not [note for note in again.notes if "stand for no label" in note]
 
 
 def test_an_empty_cell_among_several_labels_says_how_none_is_written(tmp_path: Path) -> None:
