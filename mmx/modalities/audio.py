@@ -174,6 +174,7 @@ class Audio(Modality[AudioColumn, AudioSpec]):
         for row in as_rows(rows):
             if column.present[row]:
                 frames, rate = column.measure(int(row))
+                # rounded up, so that the longest one is not cut by a sample
                 longest = max(longest, math.ceil(frames * self.sample_rate / rate))
         if longest == 0:
             raise DataError(
@@ -224,6 +225,7 @@ class Audio(Modality[AudioColumn, AudioSpec]):
         """Return notes on sounds without samples, and on one that is far longer than the others."""
         rows = as_rows(rows)
         rows = rows[column.present[rows]]
+        # Evenly spaced places, without the duplicates that rounding makes of few rows.
         places = np.unique(np.linspace(0, len(rows) - 1, min(SAMPLED, len(rows))).round())
         try:
             found = [column.measure(int(row)) for row in rows[places.astype(np.int64)]]
@@ -274,20 +276,25 @@ class Audio(Modality[AudioColumn, AudioSpec]):
         values, lengths = stored.values, stored.lengths  # (B, S), (B,)
         batch, samples = values.shape
         device = values.device
+        # a longer shift would leave nothing of the recording
         most = min(round(self.shift * self.sample_rate), samples - 1)
         if most and lengths is not None:
             shift = torch.randint(-most, most + 1, (batch, 1), device=device)
             origin = torch.arange(samples, device=device) - shift  # (B, S), where to read from
+            # gather needs indices inside; what lies outside is read anyway and silenced here.
             inside = (origin >= 0) & (origin < samples)
             values = values.gather(1, origin.clamp(0, samples - 1)) * inside
+            # At least one sample: a length of 0 would mean that the row lacks the modality.
             moved = (lengths + shift.squeeze(1)).clamp(1, samples)
             lengths = torch.where(lengths > 0, moved, lengths)  # absent rows keep length 0
         if self.gain:
+            # uniform in decibels, (B, 1)
             decibels = (torch.rand(batch, 1, device=device) * 2 - 1) * self.gain
-            louder = values * 10 ** (decibels / 20)
+            louder = values * 10 ** (decibels / 20)  # to float: the product of int16 and float32
             values = louder.round_().clamp_(-FULL_SCALE, FULL_SCALE - 1).to(torch.int16)
         return Stored(values, lengths)
 
     def prepare(self, stored: Stored, spec: AudioSpec) -> Tensor:
         """Return ``(B, S)`` float32 in [-1, 1]."""
+        # in place: `to` has made a copy already
         return stored.values.to(torch.float32).div_(FULL_SCALE)

@@ -221,6 +221,7 @@ class Image(Modality[ImageColumn, ImageSpec]):
 
     def prepare(self, stored: Stored, spec: ImageSpec) -> Tensor:
         """Return ``(B, 3, H, W)`` float32 in [0, 1], in channels-last memory format."""
+        # A permuted view of (B, H, W, 3) is channels-last as it lies: no copy for the layout.
         return stored.values.permute(0, 3, 1, 2).to(torch.float32).div_(255)
 
 

@@ -213,6 +213,7 @@ class Sequences(Modality[SequenceColumn, SequenceSpec]):
 
     def estimate_lengths(self, column: SequenceColumn, rows: RowNumbers) -> npt.NDArray[np.int64]:
         """Return the steps of each row, from the header of a file; see :class:`Modality`."""
+        # In float64, then stored as float32.
         return np.array(
             [column.shape(row)[0] if column.present[row] else 0 for row in as_rows(rows).tolist()],
             dtype=np.int64,

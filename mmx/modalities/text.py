@@ -171,6 +171,7 @@ class Tokens(Modality[TextColumn, TokenSpec]):
                 f"the {texts} training texts hold no word{times}",
                 tip="point the text at another column",
             )
+        # Of equally frequent words the first by name, so that the order of rows plays no part.
         known.sort(key=lambda word: (-counts[word], word))
         return TokenSpec(tuple(known[: self.max_words]), self.max_tokens, self.tokenizer)
 
@@ -232,7 +233,7 @@ class Tokens(Modality[TextColumn, TokenSpec]):
 
     def prepare(self, stored: Stored, spec: TokenSpec) -> Tensor:
         """Return ``(B, T)`` int64 ids."""
-        return stored.values.to(torch.int64)
+        return stored.values.to(torch.int64)  # embeddings take int64; int32 is for storage
 
 
 class TfidfVectors(Modality[TextColumn, TfidfSpec]):
@@ -307,7 +308,7 @@ class TfidfVectors(Modality[TextColumn, TfidfSpec]):
         row = np.repeat(np.arange(len(counts)), counts)
         # The position of each entry within its row.
         place = np.arange(sparse.nnz) - np.repeat(sparse.indptr[:-1], counts)
-        values[row, 0, place] = sparse.indices + 1
+        values[row, 0, place] = sparse.indices + 1  # 0 is padding
         values[row, 1, place] = sparse.data
         return Stored(torch.from_numpy(values))
 
@@ -361,6 +362,7 @@ class TfidfVectors(Modality[TextColumn, TfidfSpec]):
     def prepare(self, stored: Stored, spec: TfidfSpec) -> Tensor:
         """Return ``(B, V)`` float32."""
         ids = stored.values[:, 0].to(torch.int64)
+        # One column more, that of padding, which is cut off at the end.
         dense = stored.values.new_zeros(len(ids), spec.width + 1)
         # An id occurs once in a row, and padding only writes zeros to column 0. So the order
         # of the writes does not matter, and this is deterministic on every device.
