@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tiny_models import save_text_model
 
+from mmx.encoders import Encoder
 from mmx.encoders.image.small_cnn import SmallCnn
 from mmx.encoders.text.transformers import Transformers
 from mmx.experiment.meta_encoders import make_meta_encoder
@@ -39,3 +40,14 @@ def test_another_architecture_in_the_same_folder_is_made_anew(tmp_path: Path) ->
     path.write_text(json.dumps({**config, "num_hidden_layers": config["num_hidden_layers"] + 1}))
     second = make_meta_encoder(partial(Transformers, **options), spec)
     assert len(second.level_widths) == len(first.level_widths) + 1
+
+
+def test_what_a_function_makes_is_made_anew_each_time() -> None:
+    def make(spec: ImageSpec) -> Encoder:
+        return SmallCnn(spec, width=8)
+
+    spec = ImageSpec(height=16, width=16)
+    first: Any = make_meta_encoder(make, spec)
+    assert first.width == 8
+    assert all(each.is_meta for each in first.parameters())
+    assert make_meta_encoder(make, spec) is not first
