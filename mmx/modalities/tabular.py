@@ -193,14 +193,11 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
         for numbers, mean, std in zip(cells.T[:count], spec.means, spec.stds, strict=True):
             missing = np.isnan(numbers)
             values[:, start] = np.where(missing, 0.0, (numbers - mean) / std)  # 0 is the mean
-            # The second column of a number says that it is missing, since 0 is also the mean.
             values[:, start + 1] = missing
             start += 2
         for codes, codes_of_column in zip(cells.T[count:], spec.cardinalities, strict=True):
-            # One-hot: one 1 a row; the last code of a column stands for words that are not known.
             values[np.arange(len(rows)), start + codes.astype(np.int64)] = 1
             start += codes_of_column
-        # rows without any cell are zeros, not the codes of "unknown"
         values[~column.present[rows]] = 0
         return Stored(torch.from_numpy(values))
 
@@ -267,7 +264,6 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
         known, start = 0, 2 * len(spec.numeric)
         for name, size in zip(spec.categorical, spec.cardinalities, strict=True):
             there += sum(column.columns[name][row] is not None for row in as_rows(rows))
-            # Without the last code of each column, that of unknown words.
             known += int(stored[:, start : start + size - 1].sum())
             start += size
         return there - known, there
@@ -351,8 +347,6 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
     def _find_categories(self, cells: Sequence[Cell], rows: RowNumbers) -> tuple[str, ...]:
         """Return the most frequent words, sorted."""
         counts = Counter(_format_cell(cells[row]) for row in rows if cells[row] is not None)
-        # By frequency and then by name: which of equally frequent words are kept depends on no
-        # order of rows.
         kept = sorted(counts, key=lambda word: (-counts[word], word))[: self.max_categories]
         return tuple(sorted(kept))
 
@@ -393,7 +387,6 @@ def number_spellings(words: Sequence[str]) -> dict[str, int]:
     Other files may spell a known word differently. Of two known words with one normalised
     spelling, the first counts.
     """
-    # Reversed, so that of words with one spelling the first has the code.
     alike = {normalize_spelling(word): i for i, word in reversed(list(enumerate(words)))}
     if alike.keys() <= {"true", "false"}:  # booleans as numbers
         bits = {"1": "true", "0": "false"}
