@@ -147,7 +147,8 @@ def _make_vertical(low: float, high: float) -> Json:
         "type": "quantitative",
         "title": None,
         "scale": {"domain": [low, high], "nice": False, "zero": False},
-        "axis": {"tickCount": 5, "format": "~g"},
+        # 1.5k instead of 1.5e+3
+        "axis": {"tickCount": 5, "format": "~s" if max(-low, high) >= 1000 else "~g"},
     }
 
 

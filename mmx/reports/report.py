@@ -114,6 +114,11 @@ def _find_chance(summary: Summary) -> tuple[str, float] | None:
     return found.metric, found.accuracy if found.value is None else found.value
 
 
+def _format_metric(value: float) -> str:
+    """Return a metric as in the table of a sweep: errors of large targets without many digits."""
+    return f"{value:.4f}" if abs(value) < 100 else f"{value:,.1f}"
+
+
 def _read_transfer(directory: RunDirectory) -> Json:
     """Return what ``transfer.json`` holds; empty where it cannot be read."""
     recorded.check_file(directory.path, ["transfer.json"])
@@ -130,7 +135,7 @@ def list_results(summary: Summary) -> Grid:
     for name, control in summary.control.items():
         every[f"control {format_control(name, control)}"] = control.metrics
     rows = tuple(
-        (f"{label}, {split}", *(f"{metrics[split][name]:.4f}" for name in names))
+        (f"{label}, {split}", *(_format_metric(metrics[split][name]) for name in names))
         for split in ("test", "val")
         for label, metrics in every.items()
     )

@@ -23,6 +23,8 @@ from mmx.runs.index_cache import CellValue
 
 MOST_VALUES = 8
 """Values of a key that are named where none is as typed."""
+CLOSE = 0.75
+"""How alike a value must be to be taken for what was meant: finished is not failed."""
 SIGNS = ("!=", ">=", "<=", "=", ">", "<")
 _ORDER: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
@@ -143,7 +145,7 @@ def find_unmet(
             continue
         known = sorted({str(value) for value in found if value is not None})
         typed = f"{each.key}={each.value}"
-        if near := closest(each.value, known):
+        if near := closest(each.value, known, cutoff=CLOSE):
             return f"{typed}; did you mean {near}?"
         if len(known) <= MOST_VALUES:
             return f"{typed}; there is {', '.join(known)}" if known else typed

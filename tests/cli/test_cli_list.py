@@ -128,7 +128,7 @@ def test_no_run_that_fulfils_the_conditions(outputs, capsys):
     [
         (["target=stl"], "target=stl; did you mean stl10?"),
         (["accuracy>0.1", "status=ready"], "status=ready; there is done, failed"),
-        (["status=ready,finished"], "status=ready,finished; there is done, failed"),
+        (["status=finished"], "status=finished; there is done, failed"),
     ],
 )
 def test_a_value_that_no_run_has(outputs, capsys, words, said):

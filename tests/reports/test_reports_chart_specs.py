@@ -87,6 +87,13 @@ def test_names_of_columns_do_not_cover_each_other(columns: list[str], angle: int
     assert spec["encoding"]["x"]["axis"]["labelAngle"] == angle
 
 
+@pytest.mark.parametrize(("last", "form"), [(0.2, "~g"), (900.0, "~g"), (1500.0, "~s")])
+def test_large_values_have_no_exponents_on_their_axis(last: float, form: str) -> None:
+    lines = [chart_specs.Series("target", [(1, 0.1), (2, last)], "blue")]
+    spec = chart_specs.draw_curves(lines, x="epoch")
+    assert spec["encoding"]["y"]["axis"]["format"] == form
+
+
 def test_the_name_of_a_reference_keeps_clear_of_the_names_of_lines() -> None:
     lines = [chart_specs.Series("control", [(1, 0.12), (2, 0.11)], "black")]
     lines.append(chart_specs.Series("target", [(1, 0.5), (2, 0.9)], "blue"))

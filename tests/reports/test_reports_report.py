@@ -259,7 +259,7 @@ def test_a_real_run_writes_its_page(train: Callable[..., RunDirectory]) -> None:
     assert rows["train"] == 20
     assert ["trainer.epochs", "1"] in page.find_table("setting", "value")
     assert "mmx reproduce " in page.text
-    assert "head 0 0 0 2" in page.text  # the map of tensors
+    assert "Tensors: " not in page.text  # without a source nothing was transferred
 
 
 def test_surroundings_name_versions_machine_and_code(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -569,3 +569,34 @@ def test_what_a_search_tried_is_in_the_answer_and_on_the_page(tmp_path: Path) ->
     for line in lines:
         assert line.strip() in page.text
     assert page.facts["seconds, search"] == "7.5"
+
+
+def test_a_run_without_a_source_has_no_part_on_transfer(tmp_path):
+    for task, there in (("digits", True), ("none", False)):
+        run = make(tmp_path / task, summary(source={"task": task}))
+        report.write_report(run)
+        page = HtmlPage.read(run.path / "report.html")
+        assert ("Tensors: " in page.text) is there
+
+
+def test_errors_of_large_targets_have_no_digits_that_say_nothing(tmp_path):
+    test = {"loss": 0.25, "mse": 27057.1264, "mae": -113.339}
+    metrics = {"test": test, "val": test}
+    run = make(tmp_path, summary(target={"task": "prices", "metrics": metrics}))
+    report.write_report(run)
+    rows = HtmlPage.read(run.path / "report.html").find_table("", "loss", "mse", "mae")
+    assert rows[0] == ["parameter, test", "0.2500", "27,057.1", "-113.3"]
+
+
+def test_the_map_of_tensors_counts_each_part():
+    moved = {
+        "copied": ["encoders.image.a.weight", "encoders.image.b.weight"],
+        "fresh": ["encoders.audio.a.weight", "head.weight", "head.bias"],
+    }
+    chart = report_charts.draw_transfer(moved)
+    assert chart.table.rows == (
+        ("encoders.image", "2", "0", "0", "0"),
+        ("encoders.audio", "0", "0", "0", "1"),
+        ("head", "0", "0", "0", "2"),
+    )
+    assert report_charts.draw_transfer({}) is None
