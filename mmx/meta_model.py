@@ -25,6 +25,7 @@ class _WithoutDraws(TorchFunctionMode):
     ) -> Any:
         named = kwargs or {}
         drawing = getattr(func, "__module__", "") == "torch.nn.init"
+        # Tensor methods too: some constructors draw without torch.nn.init.
         if drawing or func in (Tensor.normal_, Tensor.uniform_):
             return args[0] if args else named["tensor"]
         # Initialisers such as trunc_normal_ scale and shift; only shape and dtype matter here.
@@ -41,6 +42,7 @@ def make_without_memory(make: Callable[..., _M], *arguments: object, **keywords:
     Use it to learn the names and shapes of a model's tensors before anything is trained. The
     global random generator is left as it was.
     """
+    # fork_rng: where the module is made with values after all, the draws must leave no trace.
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")
         try:

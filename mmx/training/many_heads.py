@@ -286,6 +286,8 @@ class _HeadBatch:
             # Dropout of ones is its mask, with the factor 1 / (1 - p) in it.
             ones = [like.new_ones(size, like.shape[2]) for size in sizes]
             drawn.append([F.dropout(each, self.dropout) for each in ones])
+        # From a list for each seed to a tensor for each batch, (S, 1, B, H): all heads of a seed
+        # drop the same units.
         return [torch.stack(masks)[:, None] for masks in zip(*drawn, strict=True)]
 
     def _forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -295,14 +297,15 @@ class _HeadBatch:
         computed in the weights' own memory layout.
         """
         layers = [self.parameters[name] for name in self.names]
+        # (S, D, B): rows last, so that weights stand on the left of all products.
         x = x.mT
         for place, (weight, bias) in enumerate(zip(layers[::2], layers[1::2], strict=True)):
             if place:
                 x = x.relu() if mask is None else x.relu() * mask.mT
-                x = weight @ x
+                x = weight @ x  # (S, L, O, H) @ (S, L, H, B)
             else:  # all heads of a seed read one x: (S, L·H, D) @ (S, D, B)
                 x = (weight.flatten(1, 2) @ x).view(*weight.shape[:3], -1)
-            x = x + bias[..., None]
+            x = x + bias[..., None]  # (S, L, O, 1), over rows
         return x.mT
 
     @torch.no_grad()
@@ -315,6 +318,7 @@ class _HeadBatch:
             )
             x = self.val.rows(index.expand(len(self.heads), -1))
             parts.append(self._forward(x if self.norm is None else self.norm.evaluate(x)))
+        # (S, L, M, C) → (S · L, M, C): head i of seed s is number s · L + i.
         return torch.cat(parts, dim=2).flatten(0, 1)
 
     def state(self, s: int, i: int) -> dict[str, Tensor]:
@@ -370,6 +374,7 @@ class _Norm:
         normal = F.batch_norm(
             channels, self.mean, self.var, None, None, training, self.momentum, self.eps
         )
+        # (B, S · D) → (B, S, D) → (S, B, D)
         return normal.view(len(normal), len(x), self.width).transpose(0, 1)
 
     def state(self, s: int, width: int) -> dict[str, Tensor]:
@@ -387,6 +392,7 @@ def _parameter_names(head: TrainableHead) -> list[str]:
 
 def _clip(gradients: Sequence[Tensor], most: float) -> None:
     """Scale each head's gradient down to a norm of ``most``, as torch's ``clip_grad_norm_``."""
+    # (S, L, …) → (S, L): each head is clipped by its own norm, as if it trained alone.
     norms = torch.stack([torch.linalg.vector_norm(each.flatten(2), dim=2) for each in gradients])
     whole = torch.linalg.vector_norm(norms, dim=0)  # (S, L) norm of the norms
     # torch's own 1e-6, so that a head has the digits of separate training.

@@ -156,6 +156,7 @@ def _start_momentum(optimizer: torch.optim.Optimizer, *_: Any) -> None:
         for parameter in group["params"]:
             state = optimizer.state[parameter] if parameter.grad is not None else None
             if state is not None and state.get("momentum_buffer") is None:
+                # The same as torch's own first step: momentum · 0 + gradient.
                 state["momentum_buffer"] = torch.zeros_like(parameter)
 
 
@@ -173,6 +174,7 @@ def make_parameter_groups(
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
+            # Matrices and kernels decay; biases and the scales of norms do not.
             strength = recipe.weight_decay if decay and parameter.ndim > 1 else 0.0
             groups.setdefault((rates.get(name, 1.0), strength), []).append(parameter)
     return [
@@ -192,6 +194,7 @@ def warmup_cosine(step: int, total: int, warmup: float) -> float:
         # From 1, not from 0: the first step would learn nothing.
         return (step + 1) / rising
     done = (step - (rising if warmup > 0 else 0)) / max(1, total - (rising if warmup > 0 else 0))
+    # min: the rate stays 0 where steps go beyond `total`, and does not rise again.
     return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 

@@ -54,12 +54,15 @@ class Weighing:
         else:
             before = [parameter.grad for parameter in self.last]
             for parameter in self.last:
+                # The source's backward pass then starts from nothing, and its gradient can be told
+                # apart.
                 parameter.grad = None
             yield
             after = [parameter.grad for parameter in self.last]
             norms = [_norm(each, self.last[0].device) for each in (before, after)]
             for parameter, own, other in zip(self.last, before, after, strict=True):
                 if own is not None:
+                    # Put together again as if both backward passes had added to one gradient.
                     parameter.grad = own if other is None else own.add_(other)
             losses = [torch.as_tensor(each, device=self.last[0].device) for each in self.losses]
             self.weighting.observe(torch.stack(losses), torch.stack(norms))

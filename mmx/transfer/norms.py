@@ -18,6 +18,7 @@ def find_statistics(model: nn.Module) -> dict[str, tuple[str, ...]]:
     return {
         prefix: tuple(f"{prefix}.{name}" for name in _buffers(module))
         for prefix, module in model.named_modules()
+        # By the buffer and not the class: batch norms of other libraries count too.
         if "running_mean" in _buffers(module)
     }
 

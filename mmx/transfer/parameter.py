@@ -201,7 +201,7 @@ class Parameter(Transfer):
         """Copy what fits; freeze, and set learning rates, as the options say."""
         if source is None:
             raise TransferError("parameter transfer needs a trained source")
-        for problem in self._find_problems_behind_encoders(model):
+        for problem in self._find_problems_behind_encoders(model):  # the first one, if any
             raise _make_error(problem)
         done, depths = self._copy(source, model, classes)
         from_source = {*done.copied, *done.adapted}
@@ -267,6 +267,7 @@ class Parameter(Transfer):
         redrawn = find_topmost(depths, self.reinitialize)
         with torch.no_grad():
             for name in redrawn:
+                # in place: state_dict shares memory with the parameters
                 model.state_dict()[name].copy_(drawn[name])
         return _mark_fresh(done, redrawn, list(model.state_dict())), depths
 

@@ -37,6 +37,7 @@ def assign_rates(
     found = dict.fromkeys(fresh, head_rate) | dict.fromkeys(copied, copied_rate)
     for layers in depths.values():
         for above, names in enumerate(reversed(layers)):  # above = K - 1 - d
+            # The topmost depth has exponent 0, and so the full rate (Howard and Ruder 2018).
             slower = copied_rate * layer_decay**above
             found.update({name: slower for name in names if name in copied})
     return found
