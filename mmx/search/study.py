@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmx.extras import import_extra
+from mmx.search.journal_lock import JournalLock
 from mmx.search.space import Dimension, Value
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ class Study:
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
 
-        self._storage = JournalStorage(JournalFileBackend(str(path)))
+        lock: Any = JournalLock(path)
+        self._storage = JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
         self._study = self._optuna.create_study(
             storage=self._storage,
             study_name=NAME,

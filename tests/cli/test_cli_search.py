@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -189,8 +190,8 @@ def test_what_cannot_be_searched_is_refused_before_anything_is_made(
     assert not list(tmp_path.iterdir())
 
 
-def _start(folder: Path) -> subprocess.Popen[bytes]:
-    words = [*LINE, "trials=8", "hydra.sweep.dir=s"]
+def _start(folder: Path, given: Sequence[str] = (*LINE, "trials=8")) -> subprocess.Popen[bytes]:
+    words = [*given, "hydra.sweep.dir=s"]
     with (folder / "err").open("ab") as err:
         return subprocess.Popen(
             [sys.executable, "-m", "mmx", "search", *words],
@@ -201,11 +202,11 @@ def _start(folder: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def _wait_for(folder: Path, process: subprocess.Popen[bytes], trial: int) -> None:
+def _wait_for(folder: Path, process: subprocess.Popen[bytes], trial: int, lines: int = 3) -> None:
     """Wait until a trial is in training."""
     path = folder / "s" / "trials" / f"{trial:04d}" / "metrics.jsonl"
     until = time.monotonic() + 200
-    while not path.exists() or path.read_text().count("\n") < 3:
+    while not path.exists() or path.read_text().count("\n") < lines:
         assert process.poll() is None, (folder / "err").read_text()
         assert time.monotonic() < until
         time.sleep(0.005)
@@ -229,3 +230,23 @@ def test_a_search_that_was_killed_twice_equals_an_unbroken_one(
     (one,), (other,) = (list((each / "runs").iterdir()) for each in (tmp_path / "s", searched))
     summaries = [RunDirectory(run).read_summary().target.metrics for run in (one, other)]
     assert summaries[0] == summaries[1]
+
+
+@pytest.mark.slow
+def test_thirty_trials_killed_twice_equal_an_unbroken_study(tmp_path: Path) -> None:
+    small = {"target.limit=200": "target.limit=60", "trainer.epochs=4": "trainer.epochs=1"}
+    words = [*(small.get(word, word) for word in LINE), "control=none", "trials=30"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for folder in (whole, killed):
+        folder.mkdir()
+    assert _start(whole, words).wait(400) == 0
+    for trial, number, code in ((5, signal.SIGKILL, -9), (17, signal.SIGTERM, 143)):
+        process = _start(killed, words)
+        _wait_for(killed, process, trial, lines=0)  # its directory is made, and it may be training
+        os.killpg(process.pid, number)
+        assert process.wait(120) == code
+        assert not (killed / "s" / "trials" / "0029").exists()
+    assert _start(killed, words).wait(400) == 0
+    rows = read_trials(whole / "s")
+    assert [row["state"] for row in rows].count("done") == len(rows) == 30
+    assert read_trials(killed / "s") == rows
