@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
-from mmx.contract.faults import LONGEST, describe_fault
+from mmx.contract.faults import LONGEST, _is_installed, describe_fault
 
 
 def described(message: str) -> str:
@@ -23,3 +26,19 @@ def test_a_long_message_is_cut() -> None:
     assert LONGEST == 200
     assert described("x" * 200).startswith(f"ValueError: {'x' * 200} (")
     assert described("x" * 201).startswith(f"ValueError: {'x' * 199}… (")
+
+
+@pytest.mark.parametrize(
+    ("path", "installed"),
+    [
+        (Path(sys.prefix) / "lib" / "part.py", True),
+        (Path(sys.prefix) / "work" / "part.py", False),  # as of a project in /usr or /opt
+        (Path("/x/site-packages/part.py"), True),
+        (Path("<string>"), True),
+        (Path("/x/part.py"), False),
+    ],
+)
+def test_what_lies_beside_the_libraries_of_python_is_a_users_own(
+    path: Path, installed: bool
+) -> None:
+    assert _is_installed(path) == installed
