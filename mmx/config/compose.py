@@ -279,6 +279,8 @@ def _to_plain(
         tree.data_dir = str(find_data_directory())
     if choices.get(Role.SOURCE) == "none":  # drop the options that an experiment set for its source
         tree.source = {}
+    if isinstance(seed := tree.get("seed"), str) and seed.isdecimal():
+        tree.seed = int(seed)  # "1" and 01 are no other seeds than 1, and no other runs
     unresolved = OmegaConf.to_container(tree, resolve=False)
     config = OmegaConf.to_container(tree, resolve=True)
     if not isinstance(config, dict) or not isinstance(unresolved, dict):

@@ -133,3 +133,13 @@ def test_a_bracket_that_nothing_closes_is_not_taken_for_a_divided_value():
     with compose.composer(), pytest.raises(ConfigError) as caught:
         compose.parse(["target.columns={image:", "fusion=gmu"])
     assert [each.given for each in caught.value.problems] == ["target.columns={image:"]
+
+
+@pytest.mark.parametrize("text", ["'1'", '"1"', "01"])
+def test_a_seed_written_as_text_is_that_number_everywhere(text: str) -> None:
+    with compose.composer():
+        written = compose.compose_job([f"seed={text}", "target=table"]).config
+        expected = compose.compose_job(["seed=1", "target=table"]).config
+    assert written == expected
+    assert (written["seed"], written["target"]["split_seed"]) == (1, 1)
+    assert type(written["seed"]) is int
