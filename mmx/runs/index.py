@@ -144,8 +144,8 @@ def add(directory: RunDirectory) -> None:
         found = entry(whole, root)
         append_text(root / INDEX, json.dumps(found) + "\n")
         with IndexCache(root) as cache:
-            cache.keep("entry", {found["run"]: (mark, found)})
-            cache.keep("facts", {found["run"]: (mark, facts(whole))})
+            run = found["run"]
+            cache.keep_all({"entry": {run: (mark, found)}, "facts": {run: (mark, facts(whole))}})
 
 
 def runs(root: Path) -> list[RunDirectory]:

@@ -12,7 +12,7 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -109,14 +109,23 @@ class IndexCache:
 
     def keep(self, what: str, rows: Mapping[str, tuple[str, Any]]) -> None:
         """Keep what was read: run to its stamp and content, which JSON can hold."""
-        lines = [(run, mark, json.dumps(content)) for run, (mark, content) in rows.items()]
-        self._change(f"INSERT OR REPLACE INTO {what} VALUES (?, ?, ?)", lines)
+        self.keep_all({what: rows})
+
+    def keep_all(self, found: Mapping[str, Mapping[str, tuple[str, Any]]]) -> None:
+        """Keep what was read as entries and as facts, in one write to the disk."""
+        self._change(
+            {
+                f"INSERT OR REPLACE INTO {what} VALUES (?, ?, ?)": [
+                    (run, mark, json.dumps(content)) for run, (mark, content) in rows.items()
+                ]
+                for what, rows in found.items()
+            }
+        )
 
     def forget(self, runs: Iterable[str]) -> None:
         """Drop runs that are gone."""
         gone = [(run,) for run in runs]
-        for what in ("entry", "facts"):
-            self._change(f"DELETE FROM {what} WHERE run = ?", gone)
+        self._change({f"DELETE FROM {what} WHERE run = ?": gone for what in ("entry", "facts")})
 
     def _open(self) -> None:
         connection = sqlite3.connect(self._path, timeout=WAIT_SECONDS)
@@ -148,10 +157,12 @@ class IndexCache:
                 rows = self._connection.execute(text, tuple(values)).fetchall()
         return rows
 
-    def _change(self, text: str, lines: list[tuple[Any, ...]]) -> None:
-        if self._connection is not None and lines:
+    def _change(self, lines_of: Mapping[str, Sequence[tuple[Any, ...]]]) -> None:
+        """Run each statement for each of its lines, all in one transaction."""
+        if self._connection is not None and any(lines_of.values()):
             with self._unless_unusable(), self._connection:
-                self._connection.executemany(text, lines)
+                for text, lines in lines_of.items():
+                    self._connection.executemany(text, lines)
 
     @contextlib.contextmanager
     def _unless_unusable(self) -> Iterator[None]:
