@@ -55,5 +55,5 @@ def _loss(criterion: Criterion, pooled: dict[str, Tensor], rows: Encoded) -> flo
         target = rows.target[part]
         nothing = next(iter(features.values())).new_zeros(len(target), 0)
         loss = criterion(ModelOutput(nothing, features, present), target)
-        total += float(loss) * len(target)
+        total += float(loss) * len(target)  # a mean over the batch, weighted by its rows
     return total / len(rows)

@@ -56,6 +56,7 @@ class Discordant:
         from scipy.special import bdtr  # slow to import
 
         fewer, both = min(self.first, self.second), self.first + self.second
+        # the discordant samples are right for one or the other like throws of a coin
         return min(1.0, 2 * float(bdtr(fewer, both, 0.5))) if both else 1.0
 
     def interval(self, level: float) -> tuple[float, float]:
@@ -79,6 +80,7 @@ class Discordant:
         """
         z = NormalDist().inv_cdf((1 + level) / 2)
         turned = Discordant(self.second, self.first, self.samples)
+        # The interval's lower end is the upper end of the opposite difference.
         return -turned._highest(z), self._highest(z)
 
     def _highest(self, z: float) -> float:
@@ -97,10 +99,12 @@ class Discordant:
         """Return the score statistic of a difference θ."""
         b, c, n = self.first, self.second, self.samples
         over = b - c - n * theta
+        # Where the observed difference is θ, the variance may be 0 as well.
         if abs(over) < 1e-9:
             return 0.0
         # q is the larger root of 2 n q² + linear · q - c θ (1 - θ) = 0 (Tango 1998).
         linear = (2 * n - b + c) * theta - b - c
         root = math.sqrt(max(0.0, linear**2 + 8 * n * c * theta * (1 - theta)))
+        # q, the chance that only the second model is right, if the difference is θ.
         part = (root - linear) / (4 * n)
         return over / math.sqrt(max(n * (2 * part + theta * (1 - theta)), 1e-300))

@@ -49,7 +49,10 @@ def measure_retrieval(a: Tensor, b: Tensor) -> dict[str, dict[str, float]]:
     for start in range(0, len(a), ROWS_AT_ONCE):
         rows = slice(start, start + ROWS_AT_ONCE)
         similar = a[rows] @ b.T  # (≤ ROWS_AT_ONCE, N)
+        # Rank of the partner: N less the rows that are surely less similar than it.
         a_to_b[rows] -= (similar < least[rows, None]).sum(1)
+        # Columns: how many rows of a are less similar to b_j than its partner, summed over the
+        # blocks.
         b_to_a -= (similar < least).sum(0)
     found = {"a_to_b": _summarise(a_to_b), "b_to_a": _summarise(b_to_a)}
     both = {key: (one + found["b_to_a"][key]) / 2 for key, one in found["a_to_b"].items()}

@@ -44,8 +44,11 @@ class WhisperLogMel(nn.Module):
         hann = self.get_buffer("hann")
         with torch.autocast(x.device.type, enabled=False):
             found = torch.stft(x, self.window, self.hop, window=hann, return_complex=True)
+            # The frames of the samples alone; those of the silence behind them are dropped.
             power = found[..., : self.frames].abs().square()  # (B, bins, F)
+            # (mels, bins) @ (B, bins, F), broadcast over the batch
             mels = (self.get_buffer("filters") @ power).clamp(min=1e-10).log10()
         # 80 dB below the loudest moment of the clip is silence.
+        # log10 of power: 8 are 80 dB.
         floor = mels.amax((1, 2), keepdim=True) - 8.0
         return (torch.maximum(mels, floor) + 4.0) / 4.0

@@ -91,6 +91,7 @@ class SpectrogramResNet18(Encoder):
         """
         frames, mask = self.frontend(x, lengths)  # (B, T, F), (B, T)
         missing = -frames.shape[1] % self.frames
+        # Frames up to a whole token, behind the end, then one channel.
         x = F.pad(frames, (0, 0, 0, missing))[:, None]  # (B, 1, T, F)
         mask = mask[:, :: self.frames]  # (B, T'), True where any frame of the token is
         convolution, norm, relu, pool = self.stem
@@ -99,6 +100,7 @@ class SpectrogramResNet18(Encoder):
         for layer in self.layers:
             x = layer(x, mask)  # (B, D_k, T_k, F_k)
             levels.append(masked_mean(x.mean(3).transpose(1, 2), expand_steps(mask, x)))
+        # Time first, so that the tokens of a step lie together: step t, band f is t · F' + f.
         tokens = x.permute(0, 2, 3, 1).flatten(1, 2)  # (B, T'·F', D)
         mask = mask.repeat_interleave(x.shape[3], dim=1)
         return Features(tokens, mask, levels[-1], tuple(levels))
@@ -141,6 +143,7 @@ def _apply_block(block: nn.Module, x: Tensor, mask: Tensor) -> Tensor:
     """Return the output of torchvision's basic block, with masked norms."""
     # The children in the order of registration; the shortcut is there where shapes change.
     conv1, norm1, relu, conv2, norm2, *shortcut = block.children()
+    # Zeros in the padding before each convolution, whose kernel reaches across a row's end.
     y = relu(_normalise_valid(norm1, conv1(x), mask))
     y = _normalise_valid(norm2, conv2(y), mask)
     for projection in shortcut:

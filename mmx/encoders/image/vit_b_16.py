@@ -81,6 +81,7 @@ class VitB16(TorchvisionEncoder):
             raise ValueError(f"`width` (={width}) must be a multiple of `heads` (={heads})")
         patch = 4 if has_small_stem(stem, spec) else 16
         longer = max(spec.height, spec.width)
+        # Rounded up to whole patches: images are resized to it below.
         self.side = patch * math.ceil(longer / patch) if side is None else side
         if self.side % patch:
             raise ValueError(f"`side` (={side}) must be a multiple of {patch}, the side of a patch")
@@ -116,6 +117,7 @@ class VitB16(TorchvisionEncoder):
             x = F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)
         encoder = self.net.encoder
         x = self.net.conv_proj(self.normalize(x)).flatten(2).transpose(1, 2)  # (B, patches, D)
+        # (B, 1, D) in front of the patches: the class token is position 0.
         x = torch.cat([self.net.class_token.expand(x.shape[0], -1, -1), x], dim=1)
         x = encoder.dropout(x + encoder.pos_embedding)
         levels = []
@@ -124,7 +126,7 @@ class VitB16(TorchvisionEncoder):
             if number in self.exposed:
                 levels.append(x[:, 0])
         x = encoder.ln(x)
-        tokens = x[:, 1:]
+        tokens = x[:, 1:]  # without the class token, which is the pooled vector
         return Features(tokens, step_mask(None, tokens), x[:, 0], tuple(levels))
 
     def depths(self) -> tuple[tuple[str, ...], ...]:
