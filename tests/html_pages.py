@@ -119,7 +119,7 @@ def read_lines(spec: dict[str, Any]) -> dict[str, list[tuple[float, float]]]:
     names = [
         each["mark"]["text"]
         for each in spec["layer"]
-        if each["mark"]["type"] == "text" and each["mark"].get("align") == "left"
+        if each["mark"]["type"] == "text" and "encoding" not in each  # not a reference
     ]
     points = [[(row["x"], row["y"]) for row in each["data"]["values"]] for each in lines]
     return dict(zip(names, points[-len(names) :] if names else [], strict=True))
