@@ -115,8 +115,8 @@ def _find_chance(summary: Summary) -> tuple[str, float] | None:
 
 
 def _format_metric(value: float) -> str:
-    """Return a metric as in the table of a sweep: errors of large targets without many digits."""
-    return f"{value:.4f}" if abs(value) < 100 else f"{value:,.1f}"
+    """Return a metric; errors of large targets without digits that say nothing."""
+    return f"{value:.4f}" if abs(value) < 1000 else f"{value:,.1f}"
 
 
 def _read_transfer(directory: RunDirectory) -> Json:

