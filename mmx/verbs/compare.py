@@ -18,6 +18,7 @@ over three or more targets mean ranks. Conditions choose runs as in mmx list.
 
 from __future__ import annotations
 
+import re
 import shlex
 from argparse import Namespace
 from collections.abc import Sequence
@@ -46,6 +47,7 @@ SUMMARY = "say how runs differ: two in all numbers, many as one table"
 PLACE = 70
 COMPLETES = {"runs": 2}
 
+_KEY = re.compile(r"[a-z_]+(\.[a-z_]+)*")
 MOST = 12
 """Lines of numbers that are shown; ``--all`` shows the rest."""
 FIRST = ("gain.*", "target.metrics.test.*", "control.*.metrics.test.*", "target.metrics.val.*")
@@ -62,6 +64,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     places = [word for word in given.words if not _is_condition(word)]
     conditions = [word for word in given.words if word not in places]
+    _refuse_keys_apart(given.by, places, conditions)
     if not conditions and not _asks_for_table(given):
         paths = [Path(word) for word in places]
         if _compare_few(console, paths, most=None if given.all else MOST):
@@ -75,6 +78,17 @@ def main(arguments: Sequence[str]) -> int:
         figure=given.figure,
     )
     return 0
+
+
+def _refuse_keys_apart(by: list[str], places: list[str], conditions: list[str]) -> None:
+    """Raise UsageError where keys of ``--by`` stand apart, so that some were taken for runs."""
+    apart = [word for word in places if _KEY.fullmatch(word) and not Path(word).exists()]
+    if by and apart:
+        line = [*(word for word in places if word not in apart), *conditions]
+        raise UsageError(
+            f"{apart[0]} is no run; keys of --by are joined by commas",
+            tip=shlex.join(["mmx", "compare", *line, "--by", ",".join([*by, *apart])]),
+        )
 
 
 def _parse(arguments: Sequence[str]) -> Namespace:

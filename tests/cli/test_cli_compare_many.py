@@ -430,3 +430,13 @@ def test_gains_in_another_metric_are_differences_of_test_metrics(outputs, tmp_pa
     gains = {each["group"]["fusion"]: each["gain"] for each in found["groups"]}
     assert gains["concat"]["values"] == pytest.approx([0.2, 0.1, 0.0])  # less loss is better
     assert any("not of loss" in note for note in found["notes"])
+
+
+def test_keys_that_stand_apart_lead_to_one_word(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "outputs").mkdir()
+    assert main(["compare", "outputs", "target=x", "--by", "fusion", "transfer"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "mmx: transfer is no run; keys of --by are joined by commas",
+        "  tip: mmx compare outputs target=x --by fusion,transfer",
+    ]
