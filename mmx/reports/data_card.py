@@ -94,9 +94,10 @@ def _describe_splits(facts: DataFacts) -> str:
         f"{count:,} {PURPOSES.get(split, f'in {printable(split)}')}"
         for split, count in facts.splits.items()
     ]
-    unused = f"; {facts.unused:,} more are in no split" if facts.unused else ""
+    verb = "is" if facts.unused == 1 else "are"
+    unused = f"; {facts.unused:,} more {verb} in no split" if facts.unused else ""
     lacking = [
-        f"{count:,} lack {printable(name)}"
+        f"{count:,} {'lacks' if count == 1 else 'lack'} {printable(name)}"
         for name, each in facts.modalities.items()
         if (count := sum(each.missing.values()))
     ]

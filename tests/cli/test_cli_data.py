@@ -81,17 +81,21 @@ def test_the_card_of_a_number_to_predict(shop):
         assert [shown[key] for key in ("low", "x", "high")] == [float(each) for each in numbers]
 
 
-def test_the_lead_says_what_is_missing(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("count", "lacking"), [(3, "3 lack text"), (1, "1 lacks text")])
+def test_the_lead_says_what_is_missing(tmp_path, monkeypatch, count, lacking):
     monkeypatch.chdir(tmp_path)
-    lines = [f"{'' if row < 3 else f'word {row}'},{row},{'ab'[row % 2]}" for row in range(40)]
+    lines = [f"{'' if row < count else f'word {row}'},{row},{'ab'[row % 2]}" for row in range(40)]
+    lines.append("word,40,")
     Path("few.csv").write_text("\n".join(["note,size,kind", *lines]))
     words = [
         "target.path=few.csv",
         "target.label=kind",
         "target.columns={text: note, tabular: [size]}",
     ]
+    words.append("target.unlabelled=drop")
     assert main(["data", "target=table", *words, "--out", "card.html"]) == 0
-    assert "Of these rows, 3 lack text." in HtmlPage.read(Path("card.html")).text
+    text = HtmlPage.read(Path("card.html")).text
+    assert f"1 more is in no split. Of these rows, {lacking}." in text
 
 
 def test_the_command_of_a_card_writes_it_again(shop):
