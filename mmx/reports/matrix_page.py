@@ -48,8 +48,7 @@ def _write_headline(found: TransferMatrix) -> str:
     """Return how many transfers gain and lose, and which loses most."""
     cells = found.cells
     up, down = (sum(cell.mark == mark for cell in cells) for mark in (POSITIVE, NEGATIVE))
-    count = "1 transfer gains" if up == 1 else f"{up} transfers gain"
-    text = f"{count} clearly of {len(cells)}"
+    text = f"{up or 'None'} of {len(cells)} transfers {'gain' if up > 1 else 'gains'} clearly"
     if not down:
         return f"{text}, none loses clearly"
     worst = min((x for x in cells if x.mark == NEGATIVE), key=lambda x: x.gain.gain.value)

@@ -134,10 +134,10 @@ def _open_tasks(context: Context) -> _Tasks:
         source_task = load_task(context, experiment.source, Role.SOURCE, fingerprints, notes)
         opened_source = open_task(context, source_task, experiment.modalities[Role.SOURCE], {})
         source_specs = opened_source.specs
-        cards[str(Role.SOURCE)] = describe_data(source_task)
+        cards[str(Role.SOURCE)] = describe_data(source_task, experiment.modalities[Role.SOURCE])
         notes.extend(opened_source.notes)
     task = load_task(context, experiment.target, Role.TARGET, fingerprints, notes)
-    cards[str(Role.TARGET)] = describe_data(task)
+    cards[str(Role.TARGET)] = describe_data(task, experiment.modalities[Role.TARGET])
     offered = list_source_specs(experiment, source_specs)
     target = open_task(context, task, experiment.modalities[Role.TARGET], offered)
     notes.extend(say_other_scales(context, target.specs, offered))

@@ -222,6 +222,7 @@ def test_settings_of_one_source_are_told_apart_on_a_page(
     settings = [row[:2] for row in page.find_table("setting", "source")]
     assert settings == [[f"fusion={name}", "a"] for name in rows]
     assert page.text.count("none that is clear") == 1
+    assert "None of 3 transfers gains clearly, none loses clearly" in page.text
     assert "negative transfer with 3 of 3 settings: none that is clear" in page.text
     for width, dark in ((1200, False), (400, True)):
         shown = browser.open(file, width=width, dark=dark)
@@ -249,7 +250,7 @@ def test_formats_for_papers_escape_what_they_obey(outputs: Path, capsys: Capture
     rows = page.find_table("source")
     assert [row[0] for row in rows] == ["a", "b"]
     assert rows[1][1:3] == ["failed", "–"]
-    assert "lose" in page.text
+    assert "1 of 3 transfers gains clearly, 1 loses: most b → x -0.200" in page.text
     (heat,) = page.charts.values()
     cells = {(cell["row"], cell["column"]): cell for cell in heat["data"]["values"]}
     assert [cell["sign"] for cell in cells.values()].count(-1) == 1

@@ -175,6 +175,7 @@ def test_one_modality_alone_is_the_run_on_that_modality(
         given = [text for text in given if not text.startswith(f"encoder.{unread}.")]
         alone = train(*given)
         assert_same(tensors(alone, "target"), tensors(run, f"control-unimodal-{name}"))
+        assert list(alone.summary()["data_cards"]["target"]["inputs"]) == [name]
         metrics = alone.summary()["target"]["metrics"]
         assert found["candidates"][name] == {"val": metrics["val"]}
         if found["modality"] == name:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -117,16 +117,16 @@ def evaluate(
         data_cards=known.cards,
         timing=_make_timing(source, target, controls, known, used["seconds_per_sample"]),
     )
-    # What is not set is not written.
     return summary if fold is None else summary.model_copy(update={"fold": _describe_fold(fold)})
 
 
-def describe_data(task: TaskData) -> DataCard:
-    """Return how many rows of a task there are, and how many of them have each input."""
+def describe_data(task: TaskData, inputs: Container[str]) -> DataCard:
+    """Return how many rows a task has, and how many of them have each of these inputs."""
     used = np.concatenate([np.asarray(rows) for rows in task.splits.values()])
+    read = {name: each[used] for name, each in task.digests.items() if name in inputs}
     return DataCard(
         rows={split: len(rows) for split, rows in task.splits.items()},
-        inputs={name: int((each[used] != 0).sum()) for name, each in task.digests.items()},
+        inputs={name: int((each != 0).sum()) for name, each in read.items()},
         kind=task.target.kind,
         outputs=task.target.outputs,
     )
