@@ -25,7 +25,7 @@ from mmx.errors import DataError
 from mmx.modalities import Batch, Column, Features, Modality, Spec, Stored
 from mmx.modalities.row_groups import group_by_length
 from mmx.processes import current_group
-from mmx.training.device_copies import copy_ahead, move
+from mmx.training.device_copies import copy_ahead, put_on_device
 from mmx.training.frozen_features import STREAMED_BYTES, FeatureTable, plan_batches, release_memory
 
 Rows = npt.NDArray[np.int64]
@@ -131,7 +131,7 @@ class Data:
                 stored = view.encode(used)
                 if stored.lengths is not None:
                     self._lengths[name] = stored.lengths.numpy()
-                self._stored[name] = move(stored, self.device)
+                self._stored[name] = put_on_device(stored, self.device)
 
     def rows(self, split: str) -> Rows:
         """Return a split's row numbers.

@@ -17,7 +17,7 @@ def copy_ahead(
     if device.type != "cuda":
         for batch in decoded:
             forget_received()
-            yield {name: move(stored, device) for name, stored in batch.items()}
+            yield {name: put_on_device(stored, device) for name, stored in batch.items()}
         return
     # A stream of its own, so that the copy runs while the current stream computes.
     copying = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
@@ -25,7 +25,7 @@ def copy_ahead(
     for batch in decoded:
         forget_received()
         with torch.cuda.stream(copying):
-            moved = {name: move(stored, device) for name, stored in batch.items()}
+            moved = {name: put_on_device(stored, device) for name, stored in batch.items()}
             # the event is reached when the copy is complete
             following = moved, copying.record_event()
         # One batch behind: the batch that is yielded has been copied while the last one was used.
@@ -48,7 +48,7 @@ def _wait_for(moved: dict[str, Stored], copied: torch.cuda.Event) -> dict[str, S
     return moved
 
 
-def move(stored: Stored, device: torch.device) -> Stored:
+def put_on_device(stored: Stored, device: torch.device) -> Stored:
     """Return stored values on a device."""
     lengths = None if stored.lengths is None else stored.lengths.to(device, non_blocking=True)
     return Stored(stored.values.to(device, non_blocking=True), lengths)
