@@ -125,7 +125,7 @@ def read_map() -> list[set[str]]:
 
 def test_the_map_of_the_house_has_all_parts_and_imports_point_downward_in_it():
     rows = read_map()
-    lines = {part: [i for i, row in enumerate(rows) if part in row] for part in LEVEL}
+    lines = {each: [i for i, row in enumerate(rows) if each in row] for each in LEVEL}
     assert set().union(*rows) == LEVEL.keys() - {"", "__main__"}
     upward = {
         (here, there)
