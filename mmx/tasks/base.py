@@ -414,7 +414,7 @@ def _digest_used_rows(
 
     Those are not read: they may be unreadable, and they change nothing.
     """
-    found = {}
+    found: dict[str, npt.NDArray[np.uint8]] = {}
     for modality, column in samples.columns.items():
         rows = np.zeros((len(column), fingerprints.BYTES), dtype=np.uint8)
         rows[used] = fingerprints.digest_rows(column, used)
