@@ -166,7 +166,7 @@ class SiglipImageTower(PairImageTower):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        if not self.config.vision_use_head:
+        if not getattr(self.config, "vision_use_head", True):  # 5.20 lacks it
             raise DataError("its tower of images has no pooling head (vision_use_head=false)")
         library = import_extra("transformers", "transformers")
         self.width = int(self.config.hidden_size)

@@ -202,9 +202,10 @@ def list_image_encoders() -> Mapping[str, type[Encoder]]:
         own = [
             each
             for each in vars(importlib.import_module(path)).values()
+            # An alias such as dict[str, int] is a class to Python 3.10: the module comes first.
             if inspect.isclass(each)
-            and issubclass(each, Encoder)
             and each.__module__ == path
+            and issubclass(each, Encoder)
             and not inspect.isabstract(each)
         ]
         for kind in own:
