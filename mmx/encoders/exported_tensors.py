@@ -25,6 +25,8 @@ from zipfile import ZIP_STORED, BadZipFile, ZipFile
 import torch
 from torch import Tensor
 
+WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".pt2", ".bin")
+"""Of the files of tensors that are read."""
 WEIGHTS, LIST = "data/weights/", "_weights_config.json"
 """Where a ``.pt2`` keeps its tensors, and how the list of a program's tensors ends."""
 TREE_BYTES = 64_000_000

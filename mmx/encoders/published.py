@@ -15,11 +15,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mmx.encoders.exported_tensors import read_exported
+from mmx.encoders.exported_tensors import WEIGHT_SUFFIXES, read_exported
 from mmx.encoders.wrong_paths import explain_weights
 from mmx.errors import DataError
-
-WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".pt2", ".bin")
 
 
 @dataclass(frozen=True)

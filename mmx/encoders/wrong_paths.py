@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from mmx.encoders.exported_tensors import WEIGHT_SUFFIXES
 from mmx.errors import DataError, UnreadableFileError
 from mmx.json_object import Json
 from mmx.untrusted import read_json
@@ -21,7 +22,6 @@ OTHER_FORMATS = {
     ".mlmodel": "Core ML",
 }
 """Suffixes of weights that nothing here reads, and whose format they are."""
-TENSORS = (".safetensors", ".pth", ".pt", ".pt2", ".bin")
 LFS_START = b"version https://git-lfs"
 WANTED = "model=<folder>, one with config.json and *.safetensors"
 
@@ -59,7 +59,11 @@ def explain_weights(path: Path, error: Exception) -> str:
         path: A file with weights, or the folder that holds them.
         error: What the reader of the file says.
     """
-    files = [path] if path.is_file() else sorted(p for p in path.glob("*") if p.suffix in TENSORS)
+    files = (
+        [path]
+        if path.is_file()
+        else sorted(p for p in path.glob("*") if p.suffix in WEIGHT_SUFFIXES)
+    )
     for file in files:
         if (known := find_other_format(file)) is not None:
             return known

@@ -15,7 +15,8 @@ from mmx.config.locate import find_builtin_options
 from mmx.config.nodes import ConfigNode
 from mmx.config.signature import list_options
 from mmx.encoders import Encoder
-from mmx.encoders.published import WEIGHT_SUFFIXES, Published
+from mmx.encoders.exported_tensors import WEIGHT_SUFFIXES
+from mmx.encoders.published import Published
 from mmx.encoders.wrong_paths import find_other_format
 from mmx.errors import DataError, Problem, closest
 from mmx.experiment.config_fingerprint import FILE_OPTIONS
