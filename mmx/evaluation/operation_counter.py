@@ -42,6 +42,8 @@ FORMULAS: Mapping[Any, CountOperations] = {
     ),
 }
 """Operator to its count, from the operator's arguments and result."""
+UNCOUNTED = frozenset({aten.mkldnn_rnn_layer})
+"""Operators of matrix products that have no formula, here or in torch."""
 
 
 class OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -58,11 +60,12 @@ class OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     Attributes:
         total: The operations so far.
+        is_short: True once an operator was met whose products could not be counted.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.total = 0
+        self.total, self.is_short = 0, False
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -84,6 +87,7 @@ class OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         found = func(*args, **named)
         if count is not None:
             self.total += count(args, found)
+        self.is_short = self.is_short or packet in UNCOUNTED
         return found
 
 
