@@ -79,8 +79,8 @@ class SweepJob:
 
     def run(
         self, composed: Composed, experiment: Experiment, audience: Audience | None = None
-    ) -> None:
-        """Run the job unless the sweep has it already.
+    ) -> bool:
+        """Run the job unless the sweep has it already; return whether it was run.
 
         Args:
             composed: Its config.
@@ -102,7 +102,7 @@ class SweepJob:
             for text in _announce(found, label):
                 audience.say(text, None if found.done else "bold")
             if found.done is not None:
-                return
+                return False
             if found.unfinished is not None:
                 outcome = continue_run(
                     found.unfinished, experiment, self.argv, audience.watch, self.until
@@ -122,6 +122,7 @@ class SweepJob:
             audience.say(describe_failure(directory, outcome), None)
         if outcome["status"] == "interrupted":
             sys.exit(int(str(outcome["exit_code"])))
+        return True
 
 
 def _announce(found: Standing, label: str) -> Iterator[str]:

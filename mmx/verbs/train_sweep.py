@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 
 from mmx.config.hydra_node import OWN_LAUNCHERS
 from mmx.config.launch import run_jobs
@@ -21,6 +23,7 @@ from mmx.reports.conclusion import conclude_sweep, conclude_without_control
 from mmx.reports.next_command import Typed
 from mmx.reports.sweep_gains import compute_gains
 from mmx.reports.sweep_page import write_sweep
+from mmx.reports.sweep_view import format_time
 from mmx.runs import sweep
 from mmx.runs.directory import RunDirectory
 from mmx.runs.draw import Draw
@@ -200,8 +203,24 @@ def _run_all(task: SweepJob, found: Sequence[Job], workers: WorkerPlan) -> None:
         if code := run_in_workers(task, found, workers):
             sys.exit(code)
         return
-    here = [partial(task.run, job.composed, job.experiment) for job in found]
-    run_jobs(task, [job.composed for job in found], here)
+    run_jobs(task, [job.composed for job in found], _make_countdown(task, found))
+
+
+def _make_countdown(task: SweepJob, found: Sequence[Job]) -> list[Callable[[], None]]:
+    """Return a function for each job, which runs it here and then says how long the others take."""
+    console, seconds = Console(stderr=True), list[float]()
+
+    def run(number: int, job: Job) -> None:
+        began = time.monotonic()
+        if not task.run(job.composed, job.experiment):
+            return  # a skipped job: its time would make the others look shorter than they are
+        seconds.append(time.monotonic() - began)
+        if left := len(found) - number:
+            about = format_time(fmean(seconds) * left)
+            text = f"{number} of {len(found)} jobs ended, about {about} left"
+            console.print(text, style="dim", highlight=False)
+
+    return [partial(run, number, job) for number, job in enumerate(found, 1)]
 
 
 def plan_jobs(found: Sequence[Job]) -> list[Planned]:
