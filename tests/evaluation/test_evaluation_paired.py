@@ -226,6 +226,18 @@ def test_the_sample_level_is_that_of_the_mean_over_seeds_less_what_seeds_show() 
     assert [low, high] == pytest.approx(wanted, abs=0.04 * (wanted[1] - wanted[0]))
 
 
+def test_the_variance_over_rows_of_an_accuracy_by_hand() -> None:
+    # Differences of four rows in two seeds. Means of rows 1, 1/2, 0, 1: variance 11/64. Around
+    # them each seed has 0, ±1/2, 0, 0: variance 3/64, together 6/64 with one degree of freedom.
+    differences = np.array([[1.0, 1, 0, 1], [1.0, 0, 0, 1]])
+    group = Differences.of([pair(each, np.zeros(4)) for each in differences])
+    assert group.sample_variance == pytest.approx((11 / 64 - 6 / 64 / 2) / 4, rel=1e-12)
+    # A third seed that is equal to the first: means of rows 1, 2/3, 0, 1, variance 1/6; around
+    # them ±1/3, ∓2/3, variances 1/48, 1/12 and 1/48, together 1/8 with two degrees.
+    group = Differences.of([pair(each, np.zeros(4)) for each in differences[[0, 1, 0]]])
+    assert group.sample_variance == pytest.approx((1 / 6 - 1 / 8 / 2 / 3) / 4, rel=1e-12)
+
+
 @pytest.mark.parametrize(
     ("of_seed", "of_sample", "of_both"),
     [(0.05, 0.3, 0.05), (0.05, 0.3, 1.0), (0.0, 0.5, 0.5), (0.5, 0.0, 0.3)],

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError, fields, is_dataclass
 from functools import partial
 
 import pytest
@@ -19,6 +20,7 @@ from mmx.transfer import Report, Source, Start
 from mmx.transfer.feature import Feature
 from mmx.transfer.freezing import find_frozen_encoders
 from mmx.transfer.parameter import Parameter
+from mmx.transfer.phases import Phase
 from mmx.transfer.scratch import Scratch
 from mmx.transfer.structure import Structure
 
@@ -64,6 +66,16 @@ def test_scratch_and_structure_leave_every_weight_fresh(mode: Scratch | Structur
     assert (start.frozen, start.frozen_encoders, start.rates) == (frozenset(), frozenset(), {})
     assert start.weight_decay
     assert all(torch.equal(before[name], now) for name, now in model.state_dict().items())
+
+
+def test_no_stage_can_change_a_phase_that_another_stage_runs_too() -> None:
+    kinds = [each for each in Phase.__subclasses__() if each.__module__.startswith("mmx.")]
+    assert len(kinds) > 3
+    for kind in kinds:
+        assert is_dataclass(kind)
+        phase = kind(*[None for _ in fields(kind)])
+        with pytest.raises(FrozenInstanceError):
+            phase.name = "other"  # type: ignore[misc]
 
 
 def test_modes_say_what_they_need() -> None:
