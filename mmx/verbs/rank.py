@@ -101,7 +101,7 @@ def main(arguments: Sequence[str]) -> int:
     jobs = preflight(line, allowed)
     _refuse(jobs)
     require_devices(jobs)
-    each_once = list({job.experiment.fingerprint: job for job in jobs}.values())
+    each_once = _take_each_once(jobs)
     flags = [f"--config-dir={path}" for path in line.config_dirs]
     flags += [f"--allow={package}" for package in line.allow]
     return _rank_all(each_once, rows, flags)
@@ -182,6 +182,18 @@ def _weights_problem(mode: str) -> Problem:
         "takes no weights from a source that is trained before: there would be none to rank",
         type_this="transfer=feature",
     )
+
+
+def _take_each_once(jobs: Sequence[Job]) -> list[Job]:
+    """Return the jobs without those that are the same experiment as one before, which is said."""
+    console, first = Console(stderr=True), dict[str, Job]()
+    for job in jobs:
+        known = first.setdefault(job.experiment.fingerprint, job)
+        mine, others = join_overrides(job.overrides), join_overrides(known.overrides)
+        if mine != others:  # such as a folder of weights and its copy
+            text = f"left out {mine}: the same as {others}"
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
+    return list(first.values())
 
 
 def _rank_all(jobs: Sequence[Job], rows: int, flags: Sequence[str]) -> int:

@@ -9,6 +9,8 @@ import shlex
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import catalogue
 import pytest
@@ -86,6 +88,16 @@ def test_one_value_in_two_spellings_is_one_candidate(line, capsys, monkeypatch):
     assert main(line("-m", "optimizer.lr=0.01,1e-2,0.1")) == 0
     with Path(capsys.readouterr().out.strip()).open() as file:
         assert [row["optimizer.lr"] for row in csv.DictReader(file)] == ["0.01", "0.1"]
+
+
+def test_a_copy_of_what_another_candidate_reads_is_left_out_by_name(capsys):
+    def job(weights: str, digest: str) -> Any:
+        experiment = SimpleNamespace(fingerprint=digest)
+        return SimpleNamespace(experiment=experiment, overrides=(f"weights={weights}", "seed=1"))
+
+    jobs = [job("a", "1"), job("b", "2"), job("copy", "1"), job("a", "1")]
+    assert verb._take_each_once(jobs) == jobs[:2]
+    assert capsys.readouterr().err == "left out weights=copy seed=1: the same as weights=a seed=1\n"
 
 
 def test_the_same_command_says_the_same(line, capsys):
