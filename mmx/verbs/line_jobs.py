@@ -50,6 +50,7 @@ def build_line(
     """
     problems: list[Problem] = []
     found: list[LineJob[_T]] = []
+    without: set[str] = set()
     with compose.composer(line.config_dirs):
         parsed = compose.parse(line.overrides)
         jobs = compose.list_jobs(parsed) if line.multirun else [line.overrides]
@@ -58,6 +59,7 @@ def build_line(
             # Go on without them, so that other problems are reported too.
             sweeping = {problem.given for problem in problems}
             jobs = [[text for text in line.overrides if text not in sweeping]]
+            without = {text.lstrip("+").partition("=")[0] for text in sweeping}
         for job in jobs:
             composed, typed = check_overrides(compose.parse(job), job, line.config_dirs)
             built, parts = None, []
@@ -65,6 +67,8 @@ def build_line(
                 built = build(composed)
             except ConfigError as error:
                 own = drop_echoes(error.problems, composed.unresolved)
+                # A value was given: several, which is the problem.
+                own = [problem for problem in own if problem.given not in without]
                 parts = place_in_files(own, composed, line.config_dirs)
             found.append(LineJob(job, composed, tuple(typed), tuple(parts), built))
     return found, problems

@@ -339,6 +339,10 @@ source=digits,none: gives several values, and this is one run
   type:     -m source=digits,none
 transfer=feature,parameter: gives several values, and this is one run
   type:     -m transfer=feature,parameter""",
+    "encoder/text=transformers encoder.text.model=one,two": """\
+1 problem in the config
+encoder.text.model=one,two: gives several values, and this is one run
+  type:     -m encoder.text.model=one,two""",
 }
 
 USAGE = {
