@@ -78,6 +78,9 @@ def test_equal_folds_are_not_certain_and_few_rows_decide_nothing() -> None:
     assert swap_test(pairs, by_row=True) == pytest.approx(2 / 32)
     low, high = GainInterval.of([group])[0].interval
     assert low <= 0 < high
+    # At a level of 1 - 2 / 32 the test does not reject either: p has to be below.
+    assert GainInterval.of([group], level=30 / 32)[0].interval[0] == 0
+    assert GainInterval.of([group], level=29 / 32)[0].interval[0] > 0
 
 
 def test_repeats_of_the_same_rows_are_no_more_evidence() -> None:
@@ -89,3 +92,5 @@ def test_repeats_of_the_same_rows_are_no_more_evidence() -> None:
     ]
     assert swap_test(thrice, by_row=True) == swap_test(once, by_row=True) == pytest.approx(2 / 32)
     assert swap_test(thrice) < 0.01  # as if they were other rows
+    parts = [(repeat, fold) for repeat in range(3) for fold in range(5)]
+    assert GainInterval.of([Differences.of(thrice, 5, parts)])[0].interval[0] == 0

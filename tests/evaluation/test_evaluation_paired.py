@@ -23,6 +23,7 @@ from mmx.evaluation.gain_intervals import (
 )
 from mmx.evaluation.pooling import estimate_seed_errors
 from mmx.evaluation.sample_metric import SampleScores
+from mmx.metrics.mae import Mae
 
 Array = npt.NDArray[np.float64]
 
@@ -236,6 +237,44 @@ def test_the_variance_over_rows_of_an_accuracy_by_hand() -> None:
     # them ±1/3, ∓2/3, variances 1/48, 1/12 and 1/48, together 1/8 with two degrees.
     group = Differences.of([pair(each, np.zeros(4)) for each in differences[[0, 1, 0]]])
     assert group.sample_variance == pytest.approx((1 / 6 - 1 / 8 / 2 / 3) / 4, rel=1e-12)
+
+
+def test_the_variance_over_rows_of_another_mean_is_that_of_an_accuracy_by_resamples() -> None:
+    random = np.random.default_rng(3)
+    values = random.normal(size=300) + random.normal(size=(3, 300))
+    errors = [SampleScores("mae", each[:, None], np.arange(300), Mae()) for each in values]
+    none = SampleScores("mae", np.zeros((300, 1)), np.arange(300), Mae())
+    resampled = Differences.of([(each, none) for each in errors]).sample_variance
+    exact = Differences.of([pair(each, np.zeros(300)) for each in values]).sample_variance
+    # Variation by row and seed would add a third: the spread of the seeds contains it already.
+    assert resampled == pytest.approx(exact, rel=0.1)
+
+
+@pytest.mark.parametrize("undefined", [0.4, 0.6])
+def test_resamples_without_the_metric_are_left_out_unless_they_are_most(
+    monkeypatch: pytest.MonkeyPatch, undefined: float
+) -> None:
+    found = np.random.default_rng(4).normal(0, 1, (1, RESAMPLES))
+    found[:, : round(undefined * RESAMPLES)] = np.nan
+    monkeypatch.setattr(gain_intervals, "resample_pairs", lambda pairs, seed: found)
+    one, two = (SampleScores("mae", np.ones((9, 1)), np.arange(9), Mae()) for _ in range(2))
+    ends = find_sample_interval((one, two))
+    if undefined < 0.5:
+        assert ends == pytest.approx((-1.96, 1.96), abs=0.2)
+    else:
+        assert np.isnan(ends).all()
+
+
+def test_a_control_is_shared_where_it_differs_between_seeds() -> None:
+    ours, theirs, others = np.random.default_rng(5).integers(0, 2, (3, 2, 9)).astype(float)
+
+    def key(treated: Array, control: Array) -> object:
+        return Differences.of([pair(*each) for each in zip(treated, control, strict=True)]).control
+
+    assert key(ours, theirs) == key(others, theirs) is not None
+    assert key(ours, theirs) != key(ours, others)
+    # One answer for all rows, whatever the seed: no error of seeds is in it.
+    assert key(ours, np.stack([theirs[0], theirs[0]])) is None
 
 
 @pytest.mark.parametrize(
