@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from mmx.experiment import Experiment, Settings
 from mmx.experiment.assemble import PART_KEYS
@@ -21,6 +22,7 @@ from mmx.stages.core.stage_model import make_model
 from mmx.stages.selection.prepare import Prepared, make_context, open_tasks
 from mmx.training.events import StopRequest
 from mmx.training.trainer import Trainer
+from mmx.transfer import Source
 from mmx.transfer.scratch import Scratch
 
 TWO = ("image", "tabular")
@@ -166,3 +168,73 @@ def test_a_setting_left_to_its_default_is_the_setting_written_out(
     shorter = replace(it.experiment, config=config)
     for kind in KINDS:
         assert it.describe(kind, shorter) == it.describe(kind, it.experiment), kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "read"),
+    [
+        ("source", {"train", "val"}),
+        ("control", {"train", "val"}),
+        ("channel_weights", {"train"}),
+        ("mapping", {"train"}),
+    ],
+)
+def test_the_rows_that_an_artifact_is_made_from_count(
+    case: Callable[..., Case], kind: str, read: set[str]
+) -> None:
+    it = case("feature")
+    opened = it.begun.source if kind == "source" else it.begun.target
+    assert opened is not None
+    before, whole = it.describe(kind, it.experiment), opened.data.splits
+    counts = set()
+    for split, rows in whole.items():
+        opened.data.splits = {**whole, split: rows[:-1]}
+        if it.describe(kind, it.experiment) != before:
+            counts.add(split)
+    assert counts == read
+
+
+def test_what_a_control_takes_from_a_source_counts(case: Callable[..., Case]) -> None:
+    it = case("feature")
+    weights = {"head.bias": torch.tensor([1.0, 2.0])}
+    sources = [
+        None,
+        Source(weights, ("a", "b")),
+        Source(weights, ("b", "a")),  # the head's rows are of other classes
+        Source({"head.bias": torch.tensor([1.0, 3.0])}, ("a", "b")),
+    ]
+    keys = [
+        cache_keys.describe_control(it.context, it.begun.target, Scratch(), each)["source"]
+        for each in sources
+    ]
+    assert len({repr(key) for key in keys}) == len(sources)
+
+
+def test_the_digest_of_tensors_is_of_names_types_shapes_and_bits() -> None:
+    zeros = torch.zeros(4)
+    different = [
+        {"a": zeros},
+        {"b": zeros},
+        {"a": zeros.to(torch.int32)},  # of the same bytes
+        {"a": zeros.reshape(2, 2)},
+        {"a": torch.tensor([0.0, 0.0, 0.0, -0.0])},  # equal numbers
+        {"a": zeros, "b": zeros},
+    ]
+    digests = {cache_keys.digest_tensors(each) for each in different}
+    assert len(digests) == len(different)
+    turned = torch.arange(6.0).reshape(2, 3).T  # not contiguous
+    assert cache_keys.digest_tensors({"a": turned, "b": zeros}) == cache_keys.digest_tensors(
+        {"b": zeros, "a": turned.contiguous()}
+    )
+
+
+def test_a_class_of_a_package_without_files_is_kept_under_no_key(
+    case: Callable[..., Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = case("feature").context
+    for code, kept in (({}, {"a": 1}), ({"own": "12"}, {"a": 1, "code": {"own": "12"}})):
+        monkeypatch.setattr(cache_keys, "digest_packages", lambda inputs, allowed, code=code: code)
+        assert cache_keys.add_code(context, {"a": 1}) == kept
+    code = {"own": "12", "typed": None}
+    monkeypatch.setattr(cache_keys, "digest_packages", lambda inputs, allowed: code)
+    assert cache_keys.add_code(context, {"a": 1}) is None

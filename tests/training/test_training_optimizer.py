@@ -108,6 +108,11 @@ def test_rate_without_warmup_starts_at_its_peak() -> None:
     assert warmup_cosine(0, 1, 0.0) == 1.0
 
 
+@pytest.mark.parametrize("warmup", [0.0, 0.2])
+def test_rate_stays_at_zero_after_the_last_step(warmup: float) -> None:
+    assert [warmup_cosine(step, 20, warmup) for step in (20, 21, 30, 40)] == [0.0] * 4
+
+
 @pytest.mark.parametrize("warmup", [0.0, 0.1, 0.5, 0.99])
 @pytest.mark.parametrize("total", [1, 2, 7, 100])
 def test_rate_is_always_above_zero_while_training(total: int, warmup: float) -> None:
