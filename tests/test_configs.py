@@ -88,8 +88,8 @@ def is_defined(found: Any, module: Any) -> bool:
     """Return whether something is an encoder class of a module's own."""
     return (
         inspect.isclass(found)
+        and found.__module__ == module.__name__  # first: Python 3.10 takes an alias for a class
         and issubclass(found, Encoder)
-        and found.__module__ == module.__name__
     )
 
 

@@ -52,6 +52,8 @@ def test_colours_are_alike_in_every_format(form, options, apart):
      ("RGBA", "PNG", 0), ("RGBX", "TIFF", 0)],
 )  # fmt: skip
 def test_colours_are_alike_in_every_mode(mode, form, apart):
+    if mode == "YCbCr" and int(PIL.__version__.partition(".")[0]) < 13:
+        pytest.skip("Pillow 12, the last for Python 3.10, cannot read the file that it writes")
     options = {"quality": 100} if form == "JPEG" else {}
     content = save(PIL.Image.fromarray(BLOCKS).convert(mode), form, **options)
     assert np.abs(corners(content) - COLOURS).max() <= apart
