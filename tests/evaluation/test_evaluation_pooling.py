@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from mmx.evaluation.gain_intervals import Differences, GainInterval, find_half_width
-from mmx.evaluation.pooling import SeedError, estimate_seed_errors
+from mmx.evaluation.pooling import ALIKE, IN_COMMON, PRIOR, SPREADS, SeedError, estimate_seed_errors
 from mmx.evaluation.power import SeedsNeeded, count_seeds_needed
 
 Array = npt.NDArray[np.float64]
@@ -122,6 +122,54 @@ def test_a_shared_control_is_no_evidence_twice() -> None:
     unknown, _ = coverage(np.ones(8), draws)
     assert known > 0.91
     assert unknown < known - 0.03
+
+
+def expect_variances(groups: Array, shared: int) -> list[float]:
+    """Return the expected variance of each group; the first ``shared`` have one control.
+
+    By scipy's F density, and the likelihood of ρ from the whole covariance of the groups.
+    """
+    freedom, variances = groups.shape[1] - 1, groups.var(1, ddof=1)
+    spreads = variances.mean() * np.exp(SPREADS)
+    fit = np.array(
+        [
+            [
+                stats.f.logpdf(variances / s, freedom, d).sum() - len(groups) * np.log(s)
+                for s in spreads
+            ]
+            for d in ALIKE
+        ]
+    )
+    errors = (groups - groups.mean(1, keepdims=True))[:shared]
+    logs, parts = [], []
+    for rho in IN_COMMON:
+        between = np.full((shared, shared), rho) + (1 - rho) * np.eye(shared)
+        distance = np.trace(np.linalg.solve(between, errors @ errors.T))
+        logs.append(
+            -freedom / 2 * np.linalg.slogdet(between)[1] - shared * freedom / 2 * np.log(distance)
+        )
+        # Groups of which ρ of the variance is in common count for m / (1 + (m - 1) ρ²).
+        counted = shared / (1 + (shared - 1) * rho**2) + len(groups) - shared
+        weights = np.exp(fit * counted / len(groups)) * PRIOR[:, None]
+        parts.append(weights / weights.sum())
+    odds = np.exp(np.array(logs) - max(logs))
+    weights = np.tensordot(odds / odds.sum(), np.array(parts), 1)
+    alike = ALIKE[:, None]
+    return [
+        float((weights * (alike * spreads + freedom * v) / (alike + freedom)).sum())
+        for v in variances
+    ]
+
+
+@pytest.mark.parametrize("in_common", [0.3, 0.9])
+def test_groups_that_share_a_control_are_pooled_as_the_formulas_say(in_common: float) -> None:
+    random = np.random.default_rng(7)
+    own, control = random.normal(size=(6, 4)), random.normal(size=4)
+    own *= np.array([0.3, 0.6, 1, 1, 2, 4])[:, None]  # so that it matters how many groups count
+    own[:5] = np.sqrt(1 - in_common) * own[:5] + np.sqrt(in_common) * control
+    found = estimate_seed_errors(list(own), ["one"] * 5 + ["two"])
+    wanted = expect_variances(own, 5)
+    assert [each.variance for each in found] == pytest.approx(wanted, rel=1e-4)
 
 
 def test_models_in_several_pairs_count_once() -> None:
