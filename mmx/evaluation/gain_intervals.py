@@ -350,7 +350,8 @@ def _bound(found: Bounds, group: Differences, level: float) -> Bounds:
     low, high = max(found[0], -largest), min(found[1], largest)
     if not group.pairs or low <= 0 <= high:
         return float(low), float(high)
-    # Repeats of folds test the same rows in other company.
+    # A p-value equal to 1 - level does not reject. By row: repeats of folds test the same rows in
+    # other company.
     if swap_test(group.pairs, by_row=bool(group.folds)) >= 1 - level:
         low, high = min(low, 0.0), max(high, 0.0)
     return float(low), float(high)

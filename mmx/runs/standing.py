@@ -255,6 +255,7 @@ def _has_same_data(run: _Run, wanted: Wanted, *, part: bool = False) -> bool:
     seen, now = run.identity.data, wanted.data()
     if part:
         return all(now.get(role) == fingerprint for role, fingerprint in seen.items())
+    # A finished run that names no data, for a job whose data cannot be read: {} == {}.
     return bool(seen) and dict(seen) == dict(now)
 
 

@@ -212,6 +212,29 @@ def test_records_of_finished_runs_are_read_once_and_again_where_a_file_changes(
         assert first in read
 
 
+def test_a_run_that_goes_on_is_read_again_since_its_process_may_be_killed(
+    say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_states, "SETTLED_NS", -(10**12))
+    run = RunDirectory(Path(rows(say(*LINE, "control=none", "seed=1")[1])[0]["run"]))
+    standing._RECORDS.clear()
+    for status in ("running", "killed"):  # which no file says: the process is gone
+        monkeypatch.setattr(RunDirectory, "status", lambda _, now=status: {"status": now})
+        assert standing._read_records(run)[1] == status
+
+
+def test_a_finished_run_that_does_not_say_what_data_it_has_seen_runs_again(say: Say) -> None:
+    words = (*LINE, "control=none", "seed=1")
+    _, out, _ = say(*words)
+    run = RunDirectory(Path(rows(out)[0]["run"]))
+    recorded = run.manifest().to_json()
+    run.write_manifest(Manifest.from_json({**recorded, "data": {}}))
+    _, again, err = say(*words)
+    assert "the data cannot be compared with what" in err
+    assert "runs again" in err
+    assert count(again) == 2
+
+
 def test_changed_code_of_mmx_runs_again(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     words = (*LINE, "control=none", "seed=1")
     say(*words)

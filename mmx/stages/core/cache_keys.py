@@ -200,6 +200,7 @@ def describe_control(
         **_describe_opened(opened),
         "config": essence(config),
         "transfer": [_qualify(type(transfer)), repr(sorted(vars(transfer).items()))],
+        # With the classes: the same head means something else where they are in another order.
         "source": None if source is None else [digest_tensors(source.state), list(source.classes)],
     }
 
@@ -320,6 +321,7 @@ def _describe_opened(opened: Opened) -> Inputs:
     return {
         "specs": {name: spec_to_json(spec) for name, spec in opened.specs.items()},
         "data": opened.task.fingerprint,
+        # Validation rows choose the epoch whose weights are kept; test rows choose nothing.
         "rows": [_digest_of_rows(opened.data.rows(split)) for split in ("train", "val")],
     }
 
