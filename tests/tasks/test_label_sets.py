@@ -115,3 +115,11 @@ def test_labels_that_are_no_text_name_their_row(cell, what):
 
 def test_empty_bytes_are_a_missing_label():
     assert sets([b"a|b", b"", None]) == ([["a", "b"], None, None], ())
+
+
+@pytest.mark.parametrize("third", ["sea sky", "sea sky sun"])
+def test_labels_that_spaces_seem_to_separate_are_read_whole_and_said(third):
+    found, (note,) = sets(["sea", "sky", third])
+    assert found == [["sea"], ["sky"], [third]]
+    assert f"read whole, such as {third!r}" in note
+    assert "target.label_separator" in note

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from mmx.encoders.audio.logmel_lstm import LogmelLstm
 from mmx.fusion.concat import Concat
 from mmx.modalities.audio import Audio, AudioColumn
 from mmx.model import MultimodalModel
+from mmx.stages.phases import training_setup
 from mmx.training import fixed_fronts
 from mmx.training.data import Data, ModalityReader
 from mmx.training.fixed_fronts import keep_fronts
@@ -104,3 +106,32 @@ def test_fronts_that_do_not_fit_into_memory_are_not_kept(monkeypatch) -> None:
     data, model = make(Audio(sample_rate=8000, max_seconds=0.05), sounds())
     monkeypatch.setattr(fixed_fronts, "count_free_bytes", lambda device: 100.0)
     assert keep_fronts(data, model) is data
+
+
+@pytest.mark.parametrize(
+    ("changed", "kept"),
+    [
+        ({}, True),
+        ({"epochs": 1}, False),  # each input is read once
+        ({"penalty": 1}, False),  # the source's encoders read the inputs
+        ({"joint": 1}, False),
+        ({"mixes": True}, False),  # the balance mixes the inputs
+        ({"mixes": False}, True),
+    ],
+)
+def test_fronts_are_kept_where_only_the_encoders_read_the_inputs_and_more_than_once(
+    monkeypatch: pytest.MonkeyPatch, changed: dict[str, int], kept: bool
+) -> None:
+    facts = {"epochs": 2, "penalty": None, "joint": None, "mixes": None, **changed}
+    balance = None if facts["mixes"] is None else SimpleNamespace(mixes_inputs_of=facts["mixes"])
+    trainer = SimpleNamespace(of=lambda role: SimpleNamespace(epochs=facts["epochs"]))
+    data = SimpleNamespace(decode=lambda: None)
+    state = SimpleNamespace(
+        prepared=SimpleNamespace(
+            data=data, penalty=facts["penalty"], joint=facts["joint"], model=None
+        ),
+        context=SimpleNamespace(experiment=SimpleNamespace(balance=balance, trainer=trainer)),
+        stage=SimpleNamespace(id=SimpleNamespace(role="target")),
+    )
+    monkeypatch.setattr(training_setup, "keep_fronts", lambda data, model: "kept")
+    assert training_setup.make_training_data(state) == ("kept" if kept else data)
