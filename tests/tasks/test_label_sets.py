@@ -117,8 +117,9 @@ def test_empty_bytes_are_a_missing_label():
     assert sets([b"a|b", b"", None]) == ([["a", "b"], None, None], ())
 
 
-@pytest.mark.parametrize("third", ["sea sky", "sea sky sun"])
+@pytest.mark.parametrize("third", ["sea sun", "sea sky sun"])
 def test_labels_that_spaces_seem_to_separate_are_read_whole_and_said(third):
+    # Half of the parts occur in other cells; were it all of them, the separator would be asked for.
     found, (note,) = sets(["sea", "sky", third])
     assert found == [["sea"], ["sky"], [third]]
     assert f"read whole, such as {third!r}" in note
