@@ -90,6 +90,8 @@ def test_rungs_by_hand() -> None:
         (4, 2, [0.0, 0.0], -1.0, Rung(2, 4)),  # fitted heads cost nothing
         (4, 2, [0.0, 1.0], -1.0, Rung(0, 4)),
         (4, 2, [1.0], 100.0, Rung(0, 4)),
+        (3, 1, [0.125, 0.125], 0.5, Rung(2, 2)),  # less than a second is left
+        (3, 0, [0.125, 0.125], -1.0, Rung(0, 3)),  # none is: the time is up
     ],
 )
 def test_a_rung_fits_the_seconds(epochs, before, seconds, left, expected):
