@@ -53,9 +53,8 @@ class Ece(SumMetric):
         rows = np.arange(len(confidences))
         for column in range(labels):
             over = (confidences[:, column] - right[:, column]) / labels
-            # add.at and not +=, which would count a bin once however many labels of a row fall into
-            # it.
-            np.add.at(found, (rows, places[:, column]), over)
+            # Column by column: += counts a place once, and in a column each row has one place.
+            found[rows, places[:, column]] += over
         return found
 
     def of_sums(self, sums: Floats, count: int) -> Floats:

@@ -36,3 +36,17 @@ def test_an_overconfident_model_by_hand() -> None:
     answers = Answers("classes", np.array([0, 0, 1, 1]), scores, np.zeros(4, int), ("a", "b"))
     assert Ece().find_value(answers) == pytest.approx(0.4)
     assert not Ece().shows_learning
+
+
+def test_the_upper_end_belongs_to_a_bin_by_hand() -> None:
+    # Of two bins, 1/2 (right: -1/2) lies in the first and 1 (wrong: +1) in the second.
+    truth, scores = np.array([0, 1]), np.array([[0.5, 0.5], [1.0, 0.0]])
+    answers = Answers("classes", truth, scores, np.array([0, 0]), ("a", "b"))
+    assert Ece(bins=2).find_value(answers) == pytest.approx((1 / 2 + 1) / 2)
+
+
+def test_all_labels_of_a_row_in_one_bin_count_by_hand() -> None:
+    # 0.9 - 1 and 0.9 - 0, half each, since there are two labels.
+    labels, scores = np.array([[1, 0]]), np.array([[0.9, 0.9]])
+    answers = Answers("multilabel", labels, scores, np.array([[1, 1]]), ("a", "b"))
+    assert Ece().find_value(answers) == pytest.approx((0.9 - 0.1) / 2)
