@@ -38,5 +38,5 @@ def shrink(lines: Sequence[str]) -> list[str]:
         r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         *lines[:-1],
         f"{lines[-1]}%",
-        "}",
+        "}%",  # a line's end is a space, which makes the paragraph wider than the text
     ]

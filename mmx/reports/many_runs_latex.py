@@ -49,7 +49,7 @@ def format_latex(found: ManyRuns) -> str:
     body = [" & ".join(row) + r" \\" for row in rows]
     form = "l" * len(columns)
     lines = _break_pages(form, head, body) if len(rows) > PAGE else _fit(form, head, body)
-    return "\n".join([*comments, "{" + "".join(SIZE), *lines, "}"]) + "\n"
+    return "\n".join([*comments, "{" + "".join(SIZE) + "%", *lines, "}"]) + "\n"
 
 
 def _fit(form: str, head: str, body: list[str]) -> list[str]:

@@ -142,7 +142,8 @@ def _format_latex(found: TransferMatrix) -> str:
     lines = [f"% {line}" for line in (found.title, LEGEND, *describe_matrix(found))]
     for matrix in found.matrices:
         heads = [escape_latex(head) for head in list_matrix_heads(found, matrix)]
-        lines += [f"% {one_line(matrix.name)}"] if matrix.name else []
+        if matrix.name:  # one of several, each below the one before
+            lines.append(rf"\par\noindent {escape_latex(one_line(matrix.name))}\par\noindent")
         table = [f"\\begin{{tabular}}{{{'l' * len(heads)}}}", "\\toprule"]
         table += [" & ".join(heads) + r" \\", "\\midrule"]
         for row in list_matrix_rows(found, matrix):

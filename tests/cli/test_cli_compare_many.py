@@ -7,13 +7,13 @@ import io
 import json
 import shlex
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from html_pages import HtmlPage, read_rows
+from latex_paper import compile_paper
 from scipy import stats
 
 from mmx.cli import main
@@ -252,7 +252,7 @@ def test_latex_and_markdown_escape_what_they_obey(outputs, capsys):
     assert latex.count(r"\\") == 4  # a head and three rows
     assert r"\textbf{gmu}" in latex
     assert r"0.620 $\pm$ 0.050" in latex
-    assert latex.rstrip().endswith("\\end{tabular}%\n}\n}")
+    assert latex.rstrip().endswith("\\end{tabular}%\n}%\n}")
     markdown = compare(capsys, outputs, "target=t0", "--format", "markdown").splitlines()
     assert markdown[1] == "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     page = HtmlPage(compare(capsys, outputs, "target=t0", "--format", "html"))
@@ -379,20 +379,10 @@ def test_keys_of_mmx_list_choose_runs_too(outputs, capsys):
 
 @pytest.mark.parametrize("page", [45, 2])
 def test_latex_compiles_and_fits_the_text(page, outputs, capsys, tmp_path, monkeypatch):
-    if shutil.which("pdflatex") is None:
-        pytest.skip("no LaTeX is installed, which would compile the table")
     monkeypatch.setattr(many_runs_latex, "PAGE", page)
     table = compare(capsys, outputs, "--by", "fusion,target", "--format", "latex")
     assert (r"\begin{longtable}" in table) == (page == 2)
-    (tmp_path / "table.tex").write_text(table, encoding="utf-8")
-    (tmp_path / "paper.tex").write_text(
-        "\\documentclass{article}\n\\usepackage{booktabs,graphicx,longtable}\n"
-        "\\begin{document}\n\\noindent\\input{table}\n\\end{document}\n"
-    )
-    words = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
-    assert "Overfull" not in done.stdout
+    assert "Overfull" not in compile_paper(tmp_path, table)
 
 
 def test_latex_says_parameters_shortly():

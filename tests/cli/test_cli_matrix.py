@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from browser import Browser
 from html_pages import HtmlPage
+from latex_paper import compile_paper
 
 from mmx.cli import main
 from mmx.errors import ConfigError
@@ -203,6 +204,20 @@ def test_another_metric_in_which_less_is_better(outputs: Path, capsys: Capture) 
     assert cells["b"]["gain"] == pytest.approx(-0.2)
     assert cells["b"]["lower_is_better"]
     assert cells["b"]["best_by_validation"]  # 0.25 is less than 0.45
+
+
+def test_matrices_of_several_settings_are_named_below_each_other_in_latex(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    for number, fusion in enumerate(("concat", "gated")):
+        for source in ("a", "b"):
+            for seed, part in enumerate((0.61, 0.59, 0.62), 1):
+                make_run(tmp_path / "runs", source, "x", seed, part + number / 5, fusion)
+                make_run(tmp_path / "runs", source, "y", seed, part + number / 5, fusion)
+    table = show(capsys, tmp_path, "--format", "latex")
+    for name in ("concat", "gated"):
+        assert rf"\par\noindent fusion={name}\par\noindent" in table.splitlines()
+    assert "Overfull" not in compile_paper(tmp_path, table)
 
 
 @pytest.mark.browser
