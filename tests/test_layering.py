@@ -54,7 +54,7 @@ LAYERS = (  # top to bottom; parts of one layer do not import each other
         "stage_id",
         "",
     ),
-    ("printable", "json_object", "table_suffixes"),
+    ("printable", "json_object", "table_suffixes", "stand_ins"),
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 MAY_IMPORT_CONFIG = {"cli", "verbs", "reference", "experiment", "config"}

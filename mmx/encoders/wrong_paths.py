@@ -8,6 +8,7 @@ from pathlib import Path
 from mmx.encoders.exported_tensors import WEIGHT_SUFFIXES
 from mmx.errors import DataError, UnreadableFileError
 from mmx.json_object import Json
+from mmx.stand_ins import find_stand_in_at
 from mmx.untrusted import read_json
 
 OTHER_FORMATS = {
@@ -22,7 +23,6 @@ OTHER_FORMATS = {
     ".mlmodel": "Core ML",
 }
 """Suffixes of weights that nothing here reads, and whose format they are."""
-LFS_START = b"version https://git-lfs"
 WANTED = "model=<folder>, one with config.json and *.safetensors"
 
 
@@ -79,9 +79,7 @@ def find_other_format(file: Path) -> str | None:
     """Return what a file is in place of tensors, as its name or its first bytes say, or None."""
     if (known := OTHER_FORMATS.get(file.suffix.lower())) is not None:
         return f"a file of {known}"
-    if _starts_with(file, LFS_START):
-        return "a pointer of Git LFS in place of the file: git lfs pull fetches it"
-    return None
+    return find_stand_in_at(file)
 
 
 def name_other_formats(folder: Path) -> str:
@@ -128,8 +126,3 @@ def _read(path: Path) -> Json:
     except (OSError, UnreadableFileError):
         return {}
     return found
-
-
-def _starts_with(path: Path, start: bytes) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(start)) == start

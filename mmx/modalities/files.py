@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import statistics
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from mmx.errors import DataError
 from mmx.modalities.members import Member
+from mmx.stand_ins import START_BYTES, find_stand_in
 
 UNUSABLE_TIP = (
     "replace the file or remove the row (rows count from 1); "
@@ -64,10 +66,20 @@ def name_file(source: FileOrBytes) -> str:
 
 def make_unreadable_error(what: str, source: FileOrBytes, row: RowName, why: object) -> DataError:
     """Return the error for an unreadable file."""
+    with contextlib.suppress(OSError):  # why it cannot be read is known already
+        why = find_stand_in(read_start(source, START_BYTES)) or why
     return DataError(
         f"{name_row(row)}: cannot read {what} {name_file(source)}: {why}",
         tip=UNUSABLE_TIP,
     )
+
+
+def read_start(source: FileOrBytes, count: int) -> bytes:
+    """Return the first bytes of a file, which say its format."""
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            return file.read(count)
+    return (source if isinstance(source, bytes) else source.read_bytes())[:count]
 
 
 def read_file(what: str, source: FileOrBytes, row: RowName) -> bytes:

@@ -27,7 +27,14 @@ import PIL.Image
 import PIL.ImageOps
 
 from mmx.errors import DataError
-from mmx.modalities.files import FileOrBytes, RowName, make_unreadable_error, name_file, name_row
+from mmx.modalities.files import (
+    FileOrBytes,
+    RowName,
+    make_unreadable_error,
+    name_file,
+    name_row,
+    read_start,
+)
 from mmx.modalities.members import Member
 
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
@@ -38,6 +45,8 @@ MOST_PIXELS = 178_956_970
 """Pixels that an image may have unless a setting says otherwise: Pillow's own bound."""
 BACKGROUNDS = {"white": 255, "black": 0, "grey": 128}
 Background = Literal["white", "black", "grey"]
+FORMAT_BYTES = 16
+"""First bytes of a file that say its format."""
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 UNSAFE = frozenset({"EPS", "WMF", "IPTC", "BUFR", "GRIB", "HDF5"})
 """Pillow's formats that another program or library draws (EPS is itself a program, which
@@ -177,24 +186,16 @@ def _open(source: Path | bytes) -> PIL.Image.Image:
     try:
         return PIL.Image.open(content, formats=list_formats())
     except PIL.UnidentifiedImageError:
-        start = _read_start(source)
+        start = read_start(source, FORMAT_BYTES)
         if start[4:8] != b"ftyp" or start[8:12] not in HEIC_BRANDS:
             raise
     importlib.import_module("pillow_heif").register_heif_opener()
     return PIL.Image.open(content, formats=list_formats())
 
 
-def _read_start(source: FileOrBytes) -> bytes:
-    """Return the first bytes of a file, which say its format."""
-    if isinstance(source, Path):
-        with source.open("rb") as file:
-            return file.read(16)
-    return (source if isinstance(source, bytes) else source.read_bytes())[:16]
-
-
 def _explain_unknown(source: FileOrBytes) -> str:
     """Return why Pillow does not know an image."""
-    start = _read_start(source)
+    start = read_start(source, FORMAT_BYTES)
     if not start:
         return "it is empty"
     if start.startswith(TIFF_STARTS):

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from mmx.errors import DataError, closest
 from mmx.modalities.suffixes import is_hidden
+from mmx.stand_ins import find_stand_in_at
 from mmx.table_suffixes import BINARY_SUFFIXES, TABLE_SUFFIXES, find_suffix
 from mmx.tasks.addresses import is_address, make_address_error, strip_file_scheme
 from mmx.tasks.advice import type_task_option
@@ -47,7 +48,8 @@ def find_table_files(task: str, option: PathOption) -> list[TableFile]:
         option: A file, a pattern or a folder; several of them; or those of each split.
 
     Raises:
-        DataError: A file is absent, an address, or of no split where others are of one.
+        DataError: A file is absent, an address, not fetched (a pointer of Git LFS), or of no split
+            where others are of one.
     """
     if isinstance(option, Mapping):
         files = []
@@ -67,6 +69,8 @@ def find_table_files(task: str, option: PathOption) -> list[TableFile]:
         if place in seen:
             raise DataError(f"{task}: path names {one.path} twice", tip="name each file once")
         seen.add(place)
+        if place.is_file() and (found := find_stand_in_at(place)) is not None:
+            raise DataError(f"{task}: {one.path} is {found}")
     return files
 
 
