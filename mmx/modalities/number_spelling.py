@@ -49,6 +49,30 @@ _COMPACT = re.compile(r"((?:19|20)[0-9]{2})([0-9]{2})([0-9]{2})")
 _EPOCH = datetime.datetime(1970, 1, 1)
 
 
+class NumberText(str):
+    """A number as text in the spelling that all formats share, such as ``1.5`` for ``1.500``.
+
+    Attributes:
+        written: The text in the file; None where the file holds a number, which has one reading.
+    """
+
+    __slots__ = ("written",)
+    written: str | None
+
+    def __new__(cls, text: str, written: str | None = None) -> NumberText:
+        """Return the text with what it comes from."""
+        made = super().__new__(cls, text)
+        made.written = written
+        return made
+
+
+def find_written(cell: float | str) -> str | None:
+    """Return a cell as its file writes it; None for what is a number there."""
+    if isinstance(cell, NumberText):
+        return cell.written
+    return cell if isinstance(cell, str) else None
+
+
 @dataclass(frozen=True)
 class Spelling:
     """How the numbers of a column are written.
@@ -62,10 +86,17 @@ class Spelling:
     unit: str = ""
 
     def parse(self, text: str) -> float | None:
-        """Return the number; of a date, days since 1970. None if it is written otherwise."""
+        """Return the number; of a date, days since 1970. None if it is written otherwise.
+
+        What is a number in the file is none with a unit, and no date.
+        """
+        written = find_written(text)
+        if written is None:
+            is_other = self.unit != "" or self.reading == "date" or not is_plain_number(text)
+            return None if is_other else float(text)
         if self.reading == "date":
-            return _parse_date(text.strip(), self.unit)
-        unit, bare = split_unit(text)
+            return _parse_date(written.strip(), self.unit)
+        unit, bare = split_unit(written)
         return _parse_number(bare, self.reading) if unit == self.unit else None
 
     def describe(self, example: str) -> str:

@@ -25,6 +25,7 @@ from mmx.modalities.tabular_kinds import (
     group_alike,
     note_doubtful_numbers,
     parse_number,
+    read_number,
     refuse_doubtful_points,
 )
 from mmx.quoting import type_override
@@ -288,8 +289,7 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
     ) -> Iterator[str]:
         """Yield notes on special spellings, and on columns that are left out."""
         for name, _, _ in spec.spellings:
-            cells = column.columns[name]
-            example = next((str(cells[row]) for row in rows if cells[row] is not None), "")
+            example = column.pick(name, rows).first_text
             if (spelling := spec.find_spelling(name)) is not None:
                 yield (
                     f"tabular: column '{name}' holds {spelling.describe(example)}; "
@@ -323,7 +323,7 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
         numeric: list[str] = []
         categorical: list[str] = []
         spellings: dict[str, Spelling] = {}
-        plain: dict[str, Sequence[float | str]] = {}
+        plain: list[KnownCells] = []
         for name in column.columns:
             given = column.pick(name, rows)
             if name in self.categorical:
@@ -336,7 +336,7 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
                 spellings[name] = spelling
                 numeric.append(name)
             elif given.is_plain:
-                plain[name] = given.cells
+                plain.append(given)
                 numeric.append(name)
             else:
                 categorical.append(name)
@@ -421,10 +421,7 @@ def _read_number(column: TabularColumn, name: str, row: int, spelling: Spelling 
     cell = column.columns[name][row]
     if cell is None:
         return math.nan
-    if spelling is not None and isinstance(cell, str):
-        number = spelling.parse(cell)
-    else:
-        number = parse_number(cell)
+    number = read_number(cell, spelling)
     if number is None:
         raise DataError(
             f"{column.name_row(row)}: column '{name}' holds {cell!r}, but only numbers in the "
@@ -439,11 +436,8 @@ def _compute_moments(
     cells: Sequence[Cell], rows: RowNumbers, spelling: Spelling | None
 ) -> tuple[float, float]:
     known = (cell for row in rows if (cell := cells[row]) is not None)
-    if spelling is None:
-        numbers = np.array([float(cell) for cell in known])
-    else:
-        parsed = (spelling.parse(str(cell)) for cell in known)
-        numbers = np.array([number for number in parsed if number is not None])
+    read = (read_number(cell, spelling) for cell in known)
+    numbers = np.array([number for number in read if number is not None])
     # A constant column is only centred: its deviation is 0, or the rounding of its mean.
     if np.ptp(numbers) == 0:
         return float(numbers[0]), 1.0

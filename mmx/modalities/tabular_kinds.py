@@ -20,6 +20,7 @@ from mmx.modalities.number_spelling import (
     could_be_thousands,
     find_compact_date,
     find_spelling,
+    find_written,
     read_float,
 )
 from mmx.quoting import type_override
@@ -98,11 +99,11 @@ class KnownCells:
         # Most columns of words show it in their first cell.
         if not any(character.isdigit() for character in str(self.cells[0])):
             return None
-        there: dict[str, int] = {}
-        for row, cell in zip(self.rows, self.cells, strict=True):
-            there.setdefault(str(cell), row)
+        there = self._find_texts()
+        if not there:  # numbers of the file have one reading
+            return None
         try:
-            spelling = find_spelling(there, self.decimal)
+            spelling = self._find_spelling_of(there)
         except AmbiguousNumberError as error:
             one, other = error.values
             raise DataError(
@@ -119,6 +120,40 @@ class KnownCells:
             self._refuse_commas(there)
         plain = spelling == Spelling(".") and self.is_plain
         return None if plain else spelling
+
+    def _find_texts(self) -> dict[str, int]:
+        """Return the different texts of the file, without what is a number there, and their row."""
+        texts: dict[str, int] = {}
+        for row, cell in zip(self.rows, self.cells, strict=True):
+            if (written := find_written(cell)) is not None:
+                texts.setdefault(written, row)
+        return texts
+
+    def _find_spelling_of(self, texts: Mapping[str, int]) -> Spelling | None:
+        """Return how texts are written, if what is a number in the file can stand among them.
+
+        Raises:
+            AmbiguousNumberError, MixedUnitsError: See :func:`find_spelling`.
+        """
+        spelling = find_spelling(texts, self.decimal)
+        number = next((cell for cell in self.cells if find_written(cell) is None), None)
+        if spelling is None or number is None:
+            return spelling
+        if spelling.reading == "date":
+            return None
+        if spelling.unit:
+            raise MixedUnitsError(f"{next(iter(texts))!r}, {str(number)!r}")
+        return spelling
+
+    @property
+    def first_text(self) -> str:
+        """The first cell that is a text in the file, as it stands there; "" without any."""
+        return next(iter(self._find_texts()), "")
+
+    @property
+    def doubtful_point(self) -> str | None:
+        """A text of plain numbers whose point may separate thousands, if all texts allow it."""
+        return could_be_thousands(self._find_texts())
 
     def refuse_unreadable(self) -> None:
         """Refuse numbers that are infinite, or that 64 bits cannot tell apart or square.
@@ -207,13 +242,11 @@ def _is_number(cell: float | str) -> bool:
     return any(find_spelling([str(cell)], mark) is not None for mark in (".", ","))
 
 
-def refuse_doubtful_points(
-    plain: Mapping[str, Sequence[float | str]], spellings: Mapping[str, Spelling]
-) -> None:
+def refuse_doubtful_points(plain: Iterable[KnownCells], spellings: Mapping[str, Spelling]) -> None:
     """Refuse points that may separate thousands, where another column has a decimal comma.
 
     Args:
-        plain: Column to its cells, of columns of plain numbers.
+        plain: Columns of plain numbers.
         spellings: Column to its spelling, of other columns of numbers.
 
     Raises:
@@ -222,12 +255,11 @@ def refuse_doubtful_points(
     other = next((name for name, one in spellings.items() if one.reading == ","), None)
     if other is None:
         return
-    for name, cells in plain.items():
-        texts = {cell for cell in cells if isinstance(cell, str)}
-        if example := could_be_thousands(texts):
+    for given in plain:
+        if example := given.doubtful_point:
             raise DataError(
-                f"column '{name}' holds {example!r}: column '{other}' has a decimal comma, so that "
-                "the point may separate thousands",
+                f"column '{given.name}' holds {example!r}: column '{other}' has a decimal comma, "
+                "so that the point may separate thousands",
                 tip=f'{_type_decimal(",")}, or "."',
             )
 
@@ -237,7 +269,12 @@ def _type_decimal(mark: str) -> str:
 
 
 def note_doubtful_numbers(given: KnownCells) -> Iterator[str]:
-    """Yield notes where plain numbers may be dates without marks, or codes such as 007."""
+    """Yield notes where plain numbers may be thousands, dates without marks, or codes as 007."""
+    if given.decimal is None and (point := given.doubtful_point) is not None:
+        yield (
+            f"tabular: column '{given.name}' is read with a decimal point, though all of its "
+            f"points may separate thousands, such as {point}; {_type_decimal(',')} reads thousands"
+        )
     code = next((str(cell) for cell in given.cells if CODE.fullmatch(str(cell).strip())), None)
     if code is not None:
         yield (
@@ -273,6 +310,18 @@ def _simplify(name: str) -> str | Decimal:
     except InvalidOperation:
         return text
     return number if number.is_finite() else text
+
+
+def read_number(cell: float | str, spelling: Spelling | None) -> float | None:
+    """Return a cell as a number, or None if it is none that is written so.
+
+    Args:
+        cell: A text; or a number, which is one in the column's own unit.
+        spelling: How numbers are written; None for plain numbers.
+    """
+    if spelling is None or not isinstance(cell, str):
+        return parse_number(cell)
+    return spelling.parse(cell)
 
 
 def parse_number(cell: Cell) -> float | None:

@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from mmx.errors import DataError
 from mmx.modalities.files import name_row as number_row
-from mmx.modalities.number_spelling import read_float
-from mmx.modalities.tabular_kinds import parse_number
+from mmx.modalities.number_spelling import Spelling, read_float
+from mmx.modalities.tabular_kinds import read_number
+from mmx.tasks.advice import type_task_option
 from mmx.tasks.cells import ColumnCells
 from mmx.tasks.labels import NameRow
 
@@ -65,9 +66,14 @@ def find_arrays(
     return arrays
 
 
-def are_numbers(cells: ColumnCells, missing: frozenset[str]) -> bool:
+def are_numbers(cells: ColumnCells, missing: frozenset[str], decimal: str | None = None) -> bool:
     """Return whether each cell that is not missing is one number."""
-    return all(_is_missing(cell, missing) or parse_number(cell) is not None for cell in cells)
+    spelling = Spelling(",") if decimal == "," else None
+    return all(
+        _is_missing(cell, missing)
+        or (isinstance(cell, int | float | str) and read_number(cell, spelling) is not None)
+        for cell in cells
+    )
 
 
 def refuse_bare_lists(
@@ -102,6 +108,7 @@ def join_numbers(
     columns: list[tuple[str, ColumnCells]],
     missing: frozenset[str],
     name_row: NameRow = number_row,
+    decimal: str | None = None,
 ) -> CellArray:
     """Return the numbers of several columns as vectors ``(N, D)``, NaN where one is missing.
 
@@ -109,23 +116,28 @@ def join_numbers(
         columns: Names and cells: numbers, or lists of as many numbers in each row.
         missing: Texts that count as missing.
         name_row: Returns what a row is called in messages.
+        decimal: The decimal mark of texts, if it is known.
 
     Raises:
         DataError: A cell is neither, or two lists of a column have different lengths.
     """
     return np.concatenate(
-        [_read_numbers(name, cells, missing, name_row) for name, cells in columns], axis=1
+        [_read_numbers(name, cells, missing, name_row, decimal) for name, cells in columns], axis=1
     )
 
 
 def _read_numbers(
-    name: str, cells: ColumnCells, missing: frozenset[str], name_row: NameRow
+    name: str,
+    cells: ColumnCells,
+    missing: frozenset[str],
+    name_row: NameRow,
+    decimal: str | None,
 ) -> CellArray:
     """Return one column, ``(N, 1)`` or ``(N, length of its lists)``."""
     arrays = find_arrays(name, cells, missing, axes=1, name_row=name_row)
     if arrays is None:
         numbers = [
-            np.nan if _is_missing(cell, missing) else _to_number(name, name_row(row), cell)
+            np.nan if _is_missing(cell, missing) else _to_number(name, name_row(row), cell, decimal)
             for row, cell in enumerate(cells)
         ]
         return np.array(numbers, dtype=np.float64)[:, None]
@@ -158,17 +170,29 @@ def _show(cell: Any) -> str:
     return repr(text if len(text) <= SHOWN else text[:SHOWN] + "…")
 
 
-def _to_number(name: str, row: str, cell: Any) -> float:
+def _to_number(name: str, row: str, cell: Any, decimal: str | None) -> float:
     try:
-        if isinstance(cell, bool | bytes | dict) or (number := read_float(cell)) is None:
+        if isinstance(cell, bool | bytes | dict):
+            raise TypeError
+        is_text = isinstance(cell, str)
+        number = Spelling(",").parse(cell) if is_text and decimal == "," else read_float(cell)
+        if number is None:
             raise TypeError
         return number
     except (TypeError, ValueError, OverflowError) as error:
         raise DataError(
             f"{row}: column '{name}' holds {_show(cell)}, which is no number",
-            tip="columns.vector takes numbers, lists of numbers, or one column of .npy files; "
+            tip=_advise_comma(cell, decimal)
+            or "columns.vector takes numbers, lists of numbers, or one column of .npy files; "
             "columns.tabular takes words too",
         ) from error
+
+
+def _advise_comma(cell: Any, decimal: str | None) -> str | None:
+    """Return what to type if a cell is a number with a decimal comma."""
+    if decimal is not None or not isinstance(cell, str) or Spelling(",").parse(cell) is None:
+        return None
+    return type_task_option("csv.decimal", ",")
 
 
 def _to_array(name: str, row: str, cell: Any, axes: int) -> CellArray:

@@ -8,12 +8,15 @@ import decimal
 from typing import Any
 
 from mmx.modalities.members import Member
+from mmx.modalities.number_spelling import NumberText
 
 ColumnCells = list[Any]
 
 
 def as_text(cell: Any, missing: frozenset[str]) -> str | None:
     """Return a cell as text, None where it is missing; whole numbers have no ".0".
+
+    What is a number in the file is a :class:`~mmx.modalities.number_spelling.NumberText`.
 
     Raises:
         TypeError: It has no representation as text; the message says what it is.
@@ -26,16 +29,18 @@ def as_text(cell: Any, missing: frozenset[str]) -> str | None:
     if isinstance(cell, bool):  # before numbers, since True is an int
         return str(cell).lower()
     if isinstance(cell, float) and cell.is_integer():
-        return str(int(cell))
+        return NumberText(str(int(cell)))
     if isinstance(cell, decimal.Decimal):
-        return format(cell, "f")  # str() may write an exponent
+        return NumberText(format(cell, "f"))  # str() may write an exponent
     if isinstance(cell, bytes):
         try:
             cell = cell.decode()
         except UnicodeDecodeError as error:
             raise TypeError(f"{len(cell)} bytes that are not UTF-8") from error
     text = _write_plain(cell)
-    return None if text.strip() in missing else text
+    if text.strip() in missing:
+        return None
+    return NumberText(text) if isinstance(cell, int | float) else text
 
 
 def _write_plain(cell: Any) -> str:

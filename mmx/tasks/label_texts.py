@@ -9,7 +9,9 @@ from mmx.modalities.number_spelling import (
     AmbiguousNumberError,
     MixedUnitsError,
     Spelling,
+    could_be_thousands,
     find_spelling,
+    find_written,
 )
 from mmx.modalities.tabular_kinds import parse_number
 from mmx.quoting import type_override
@@ -120,10 +122,12 @@ def find_label_spelling(
     """
     there: dict[str, int] = {}
     for row, text in enumerate(texts):
-        if text is not None:
-            there.setdefault(text, row)
-    if not there or (decimal != "," and all(parse_number(text) is not None for text in there)):
+        if text is not None and (written := find_written(text)) is not None:
+            there.setdefault(written, row)
+    if not there:
         return None, ()
+    if decimal != "," and _are_plain(list(there)):
+        return None, () if decimal == "." else _note_doubtful_point(column, list(there))
     try:
         spelling = find_spelling(there, decimal)
     except AmbiguousNumberError as error:
@@ -142,6 +146,16 @@ def find_label_spelling(
         return None, ()
     example = next(iter(there))
     return spelling, (f"label '{column}' holds {spelling.describe(example)}",)
+
+
+def _note_doubtful_point(column: str, texts: Sequence[str]) -> tuple[str, ...]:
+    """Return a note on plain numbers of which all points may separate thousands."""
+    if (point := could_be_thousands(texts)) is None:
+        return ()
+    return (
+        f"label '{column}' is read with a decimal point, though all of its points may separate "
+        f"thousands, such as {point}; {type_task_option('csv.decimal', ',')} reads thousands",
+    )
 
 
 def _are_plain(texts: Sequence[str]) -> bool:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
 
+from mmx.modalities.number_spelling import NumberText, find_written
+
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 BOOLEAN = re.compile(r"true|false", re.I)
 BIT = {"1": "true", "0": "false", "true": "true", "false": "false"}
@@ -32,7 +34,7 @@ def unify_spelling(cells: TextCells) -> TextCells:
     if _all_fit(BOOLEAN, known):
         return _spell_each(cells, str.lower)
     if _all_fit(NUMBER, known):
-        return _spell_each(cells, spell_number)
+        return _spell_each(cells, _respell_number)
     if all(find_bit(cell) for cell in known):
         return _spell_each(cells, find_bit)
     return _unify_times(cells) if _all_fit(TIME, known) else cells
@@ -41,6 +43,12 @@ def unify_spelling(cells: TextCells) -> TextCells:
 def _spell_each(cells: TextCells, spell: Callable[[str], str | None]) -> TextCells:
     """Return the cells in another spelling; missing ones stay missing."""
     return [None if cell is None else spell(cell) for cell in cells]
+
+
+def _respell_number(cell: str) -> str:
+    """Return a number in the common spelling, which remembers how the file writes it."""
+    spelled = spell_number(cell)
+    return cell if spelled == cell else NumberText(spelled, find_written(cell))
 
 
 def find_bit(cell: str) -> str | None:

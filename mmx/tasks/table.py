@@ -333,7 +333,8 @@ class Table(CutTask):
         notes = []
         missing = frozenset(self.missing)
         for name, each in self.inputs.items():
-            given = NamedCells(table, list(each.columns), cells, missing, self.root)
+            names, mark = list(each.columns), self.csv.decimal
+            given = NamedCells(table, names, cells, missing, self.root, mark)
             columns[name], lost = make_column(MODALITIES[each.modality], given)
             if not lost:
                 continue

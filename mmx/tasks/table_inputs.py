@@ -39,6 +39,7 @@ class NamedCells:
         cells: Column to its cells.
         missing: Texts that count as missing.
         root: Folder or archive that paths are relative to; None: the folder of the table.
+        decimal: The decimal mark of numbers that are text, if it is known.
     """
 
     table: OpenTable
@@ -46,6 +47,7 @@ class NamedCells:
     cells: Mapping[str, ColumnCells]
     missing: frozenset[str]
     root: str | None
+    decimal: str | None
 
 
 def make_column(kind: type[Column], given: NamedCells) -> tuple[Column, LostFiles]:
@@ -109,14 +111,15 @@ def _read_numbers(given: NamedCells) -> tuple[Any, LostFiles]:
         files = find_arrays(
             name, given.cells[name], given.missing, axes=1, name_row=given.table.row_names
         )
-        if files is None:
+        numbers = files is None and are_numbers(given.cells[name], given.missing, given.decimal)
+        if files is None and not (numbers and given.decimal == ","):
             found, lost = _read_other(given)
             if not lost or any(each is not None for each in found):
                 return found, lost
-            if not are_numbers(given.cells[name], given.missing):
+            if not numbers:
                 return found, lost
     columns = [(name, given.cells[name]) for name in given.names]
-    return join_numbers(columns, given.missing, given.table.row_names), {}
+    return join_numbers(columns, given.missing, given.table.row_names, given.decimal), {}
 
 
 def _read_arrays(given: NamedCells) -> tuple[list[Any], LostFiles]:

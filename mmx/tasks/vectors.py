@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from mmx.errors import DataError
+from mmx.modalities.number_spelling import NumberText
 from mmx.tasks.labels import NameRow
 from mmx.tasks.spelling import TextCells
 
@@ -74,4 +75,4 @@ def _format_number(name: str, row: str, item: Any) -> str | None:
             f"{row}: column '{name}' holds a list with {kind} in it; "
             "accepted: lists of numbers, all of the same length"
         )
-    return repr(item)  # the shortest text that reads back as the same number
+    return NumberText(repr(item))  # the shortest text that reads back as the same number

@@ -12,7 +12,8 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -23,6 +24,8 @@ pytest.importorskip("fastapi")
 
 from fastapi.testclient import TestClient
 
+from mmx.modalities.tabular import Tabular, TabularColumn, TabularSpec
+from mmx.stage_id import Role
 from mmx.verbs.serve_app import ServeOptions, Service, make_app
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -350,6 +353,22 @@ def test_null_is_a_missing_number_of_a_vector_alone():
     np.testing.assert_array_equal(found, [1, np.nan, 3.5])
     with pytest.raises(RefusedError, match=r"x\[0\]\[1\]: is null"):
         _read_numbers(Input("sequence", "sequence", width=2), [[1, None]], "x")
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [(1.125, 1.125), (900, 900), ("1,125", 1.125), ("900.000", 900_000), ("1.290", 1290)],
+)
+def test_numbers_have_the_decimal_mark_of_the_training_rows_only_as_texts(cell, expected):
+    from mmx.verbs.serve_inputs import RowReader
+
+    spec = TabularSpec(("n",), (0.0,), (1.0,), (), (), (("n", ",", ""),))
+    trained = SimpleNamespace(specs={"tabular": spec}, target=None)
+    experiment = SimpleNamespace(target=None, modalities={Role.TARGET: {"tabular": Tabular()}})
+    reader = RowReader(cast(Any, SimpleNamespace(trained=trained, experiment=experiment)), 9, 9)
+    row = reader.read({"tabular": {"n": cell}}, "rows[0]")
+    column = cast(TabularColumn, reader.collect([row]).data.columns["tabular"])
+    assert Tabular().read_numbers(column, [0], spec)["n"].tolist() == [expected]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from mmx.evaluation.data_facts.facts import (
 from mmx.evaluation.data_facts.measure import measure_column
 from mmx.modalities import Column, Modality, Spec
 from mmx.modalities.tabular import TabularColumn, TabularSpec
+from mmx.modalities.tabular_kinds import read_number
 from mmx.tasks import TaskData
 
 InputReaders = Mapping[str, Modality[Any, Any]]
@@ -152,11 +153,7 @@ def _describe_cells(
     if name not in spec.numeric:
         return f"left out: an identifier, {len(set(known))} of {len(known)} cells differ"
     spelling = spec.find_spelling(name)
-    numbers = [
-        number
-        for cell in known
-        if (number := float(cell) if spelling is None else spelling.parse(str(cell))) is not None
-    ]
+    numbers = [number for cell in known if (number := read_number(cell, spelling)) is not None]
     low, high = min(numbers), max(numbers)
     return f"numbers, {low:.6g} to {high:.6g}, median {float(np.median(numbers)):.6g}"
 

@@ -11,7 +11,7 @@ import numpy as np
 from mmx.evaluation.noise.base import Corruption, Noise
 from mmx.modalities import Stored
 from mmx.modalities.tabular import TabularColumn, TabularSpec
-from mmx.modalities.tabular_kinds import Cell
+from mmx.modalities.tabular_kinds import Cell, read_number
 from mmx.training.data import Rows
 
 RowCells = dict[str, Cell]
@@ -69,8 +69,8 @@ class TabularCorruption(Corruption[TabularColumn, TabularSpec]):
         for name, _, _ in self.spec.spellings:
             spelling = self.spec.find_spelling(name)
             for cells in found:
-                if spelling is not None and isinstance(cell := cells[name], str):
-                    cells[name] = spelling.parse(cell)
+                if (cell := cells[name]) is not None:
+                    cells[name] = read_number(cell, spelling)
         return found
 
     def encode(self, values: Sequence[RowCells | None]) -> Stored:
