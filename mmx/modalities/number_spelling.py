@@ -50,16 +50,22 @@ _EPOCH = datetime.datetime(1970, 1, 1)
 
 
 class NumberText(str):
-    """A number as text in the spelling that all formats share, such as ``1.5`` for ``1.500``.
+    """A number of a file as text, in the spelling that all formats share.
 
     Attributes:
         written: The text in the file; None where the file holds a number, which has one reading.
     """
 
-    __slots__ = ("written",)
-    written: str | None
+    __slots__ = ()  # tables have millions of them
+    written: str | None = None
 
-    def __new__(cls, text: str, written: str | None = None) -> NumberText:
+
+class RespelledNumber(NumberText):
+    """A number that is a text in the file, such as ``1.500``, in the common spelling ``1.5``."""
+
+    __slots__ = ("written",)
+
+    def __new__(cls, text: str, written: str = "") -> RespelledNumber:
         """Return the text with what it comes from."""
         made = super().__new__(cls, text)
         made.written = written

@@ -100,14 +100,9 @@ class TabularColumn(Column):
     def pick(self, name: str, rows: RowNumbers) -> KnownCells:
         """Return the cells of some rows that are not missing."""
         cells = self.columns[name]
-        there = [(int(row), cell) for row in rows if (cell := cells[row]) is not None]
-        return KnownCells(
-            name,
-            [row for row, _ in there],
-            [cell for _, cell in there],
-            self.name_row,
-            self.decimal,
-        )
+        there = [int(row) for row in rows if cells[row] is not None]
+        known = [cell for row in there if (cell := cells[row]) is not None]
+        return KnownCells(name, there, known, self.name_row, self.decimal)
 
     def digest(self, row: int) -> bytes:
         """Return the names and cells of a row as text."""
@@ -436,8 +431,11 @@ def _compute_moments(
     cells: Sequence[Cell], rows: RowNumbers, spelling: Spelling | None
 ) -> tuple[float, float]:
     known = (cell for row in rows if (cell := cells[row]) is not None)
-    read = (read_number(cell, spelling) for cell in known)
-    numbers = np.array([number for number in read if number is not None])
+    if spelling is None:
+        numbers = np.array([float(cell) for cell in known])
+    else:
+        parsed = (read_number(cell, spelling) for cell in known)
+        numbers = np.array([number for number in parsed if number is not None])
     # A constant column is only centred: its deviation is 0, or the rounding of its mean.
     if np.ptp(numbers) == 0:
         return float(numbers[0]), 1.0

@@ -16,7 +16,8 @@ ColumnCells = list[Any]
 def as_text(cell: Any, missing: frozenset[str]) -> str | None:
     """Return a cell as text, None where it is missing; whole numbers have no ".0".
 
-    What is a number in the file is a :class:`~mmx.modalities.number_spelling.NumberText`.
+    A number of the file with a point, which may mean something else in texts, is a
+    :class:`~mmx.modalities.number_spelling.NumberText`.
 
     Raises:
         TypeError: It has no representation as text; the message says what it is.
@@ -28,19 +29,25 @@ def as_text(cell: Any, missing: frozenset[str]) -> str | None:
     # As CSV and JSON write the same values, so that a table can change its format.
     if isinstance(cell, bool):  # before numbers, since True is an int
         return str(cell).lower()
-    if isinstance(cell, float) and cell.is_integer():
-        return NumberText(str(int(cell)))
-    if isinstance(cell, decimal.Decimal):
-        return NumberText(format(cell, "f"))  # str() may write an exponent
+    if isinstance(cell, int | float | decimal.Decimal):
+        number = _write_number(cell)
+        if number in missing:
+            return None
+        return NumberText(number) if "." in number else number
     if isinstance(cell, bytes):
         try:
             cell = cell.decode()
         except UnicodeDecodeError as error:
             raise TypeError(f"{len(cell)} bytes that are not UTF-8") from error
     text = _write_plain(cell)
-    if text.strip() in missing:
-        return None
-    return NumberText(text) if isinstance(cell, int | float) else text
+    return None if text.strip() in missing else text
+
+
+def _write_number(number: float | decimal.Decimal) -> str:
+    """Return a number without an exponent where it has a whole or an exact value."""
+    if isinstance(number, decimal.Decimal):
+        return format(number, "f")  # str() may write an exponent
+    return str(int(number) if isinstance(number, float) and number.is_integer() else number)
 
 
 def _write_plain(cell: Any) -> str:

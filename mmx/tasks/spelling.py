@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
 
-from mmx.modalities.number_spelling import NumberText, find_written
+from mmx.modalities.number_spelling import NumberText, RespelledNumber, find_written
 
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 BOOLEAN = re.compile(r"true|false", re.I)
@@ -48,7 +48,10 @@ def _spell_each(cells: TextCells, spell: Callable[[str], str | None]) -> TextCel
 def _respell_number(cell: str) -> str:
     """Return a number in the common spelling, which remembers how the file writes it."""
     spelled = spell_number(cell)
-    return cell if spelled == cell else NumberText(spelled, find_written(cell))
+    if spelled == cell:
+        return cell
+    written = find_written(cell)
+    return NumberText(spelled) if written is None else RespelledNumber(spelled, written)
 
 
 def find_bit(cell: str) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ from mmx.errors import DataError
 from mmx.evaluation.noise.tabular import TabularCorruption
 from mmx.modalities.number_spelling import NumberText, Spelling
 from mmx.modalities.tabular import Tabular, TabularColumn
+from mmx.tasks.cells import as_text
 from mmx.tasks.csv_format import CsvFormat
 from mmx.tasks.spelling import unify_spelling
 from mmx.tasks.table import Table
@@ -111,14 +113,14 @@ def test_other_points_need_no_note(tmp_path, cells):
 
 
 def test_units_do_not_stand_for_numbers_of_the_file(tmp_path):
-    column = read(write(tmp_path, "jsonl", ["5 €", 6] * 8)).columns["tabular"]
+    column = read(write(tmp_path, "jsonl", ["5 €", 6.5] * 8)).columns["tabular"]
     with pytest.raises(DataError) as error:
         Tabular().fit(column, range(16))
-    check_error(error.value, "'n'", "several units", "'5 €'", "'6'")
+    check_error(error.value, "'n'", "several units", "'5 €'", "'6.5'")
     percent = Spelling(".", "%")
     assert (percent.parse("12%"), percent.parse(NumberText("0.12"))) == (12, None)
     assert Spelling("date", "ymd").parse(NumberText("19000101")) is None
-    column = read(write(tmp_path, "jsonl", ["1970-01-02", 6] * 8)).columns["tabular"]
+    column = read(write(tmp_path, "jsonl", ["1970-01-02", 6.5] * 8)).columns["tabular"]
     assert Tabular().fit(column, range(16)).categorical == ("n",)
 
 
@@ -177,3 +179,9 @@ def test_a_common_spelling_remembers_the_file():
         assert kept.written == "1.290"
     assert isinstance(number, NumberText)
     assert number.written is None
+
+
+@pytest.mark.parametrize("number", [-999, -999.0, Decimal("-999"), Decimal("-9E+2") - 99])
+def test_numbers_count_as_missing_where_they_are_listed(number):
+    assert as_text(number, frozenset({"-999"})) is None
+    assert as_text(-998.0, frozenset({"-999"})) == "-998"
