@@ -23,6 +23,7 @@ from mmx.modalities.files import (
     name_row,
 )
 from mmx.modalities.members import Member
+from mmx.modalities.sound_chunks import STREAMED, count_left_out
 
 UNKNOWN_LENGTH = 2**40
 """Number of frames from which the length is unknown; libsndfile reports 2**63 - 1 then."""
@@ -30,13 +31,11 @@ UNKNOWN_LENGTH = 2**40
 DOUBTFUL = 16
 """Frames per byte of the file above which frames are counted, since the header may be damaged."""
 
-STREAMED = 0x7FFF0000
-"""Bytes of samples in a header that was written before their number was known, at least."""
-
 FRAMES_AT_ONCE = 65536  # frames
 LOUDEST = 2.0  # largest accepted sample; lossy sounds are decoded to a little above full scale
 INTEGERS = 64.0  # a peak above which samples are in the scale of integers
 BEYOND = 0.01  # largest accepted fraction of samples above full scale
+TRAILING = 64  # bytes behind the samples that may be there for no reason, 4 ms of 8 kHz
 EMPTY_FILE = 512  # bytes; a file of this size may consist of a header only
 LOSSY_SHORTFALL = 0.9  # fraction of the stated length to accept, an estimate in an MP3
 
@@ -105,7 +104,8 @@ def read_sound(
         return track, rate
     with _open(source, row) as sound:
         samples = _decode(sound, source, row)  # (S, channels)
-        problem = _find_damage(sound, len(samples), count_bytes(source))
+        size = count_bytes(source)
+        problem = _find_damage(sound, len(samples), size) or _find_left_out(source, size)
         if problem:
             raise make_unreadable_error("sound", source, row, problem)
         check_scale(samples, source, row)
@@ -216,6 +216,16 @@ def _find_damage(sound: _Sound, read: int, size: int) -> str | None:
     if left and size - int(left[1]) > int(left[1]):
         return f"its header leaves out {size - int(left[1])} of the file's {size} bytes"
     return None
+
+
+def _find_left_out(source: FileOrBytes, size: int) -> str | None:
+    """Return that a header counts fewer samples than the file has, or None."""
+    content = source.read_bytes() if isinstance(source, Member) else source
+    with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
+        left = count_left_out(file)
+    if left <= TRAILING:
+        return None
+    return f"its header leaves out {left} of the file's {size} bytes"
 
 
 def _explain(error: Exception) -> str:
