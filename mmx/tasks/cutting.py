@@ -8,7 +8,7 @@ Cuts keep groups whole, or follow time, where the data has either.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, Literal
@@ -29,6 +29,8 @@ ORDER = ("train", "val", "test")
 UNSET = ("group", "time", "folds", "fold", "repeat", "repeats", "pool")
 """Options of tasks that a run's config leaves out where they are null, so that a run without them
 has the config, and the fingerprint, of a run from before there were any."""
+MOST_FOLDS = 10
+"""Largest number of folds that is tried out for a tip."""
 Splits = dict[str, SplitRows]
 
 
@@ -71,14 +73,14 @@ def cut_splits(samples: Samples, cuts: Cuts) -> tuple[Samples, list[str]]:
     """
     splits = dict(samples.splits)
     if "train" in splits:
-        if cuts.fold is not None:
-            splits = _take_fold(samples, splits, cuts, cuts.fold)
-        elif "test" not in splits and cuts.test_fraction is not None:
-            parts = _cut(samples, splits["train"], cuts.test_fraction, "test", TEST_SEED, cuts.task)
-            splits["train"], splits["test"] = parts
-        if "val" not in splits:
-            parts = _cut(samples, splits["train"], cuts.val_fraction, "val", cuts.seed, cuts.task)
-            splits["train"], splits["val"] = parts
+        try:
+            splits |= _divide(samples, cuts)
+        except DataError as error:
+            count = _find_folds(samples, cuts)
+            if count is None:
+                raise
+            tip = f"{type_task_option('folds', count)} works; or {error.tip}"
+            raise DataError(error.message, tip=tip) from error
     for name in ORDER:
         splits.setdefault(name, np.empty(0, dtype=np.int64))
     notes = []
@@ -91,6 +93,43 @@ def cut_splits(samples: Samples, cuts: Cuts) -> tuple[Samples, list[str]]:
         _refuse_other_order(cuts, samples.times, splits)
         notes.append(_note_times(samples.times, splits))
     return replace(samples, splits=splits), notes
+
+
+def _divide(samples: Samples, cuts: Cuts) -> Splits:
+    """Return all three splits of rows with labels."""
+    splits = dict(samples.splits)
+    if cuts.fold is not None:
+        splits = _take_fold(samples, splits, cuts, cuts.fold)
+    elif "test" not in splits and cuts.test_fraction is not None:
+        parts = _cut(samples, splits["train"], cuts.test_fraction, "test", TEST_SEED, cuts.task)
+        splits["train"], splits["test"] = parts
+    if "val" not in splits:
+        rows = splits["train"]
+        parts = _cut(samples, rows, cuts.val_fraction, "val", cuts.seed, cuts.task)
+        splits["train"], splits["val"] = parts
+        if cuts.fold is not None and not len(splits["val"]):
+            raise DataError(
+                f"{cuts.task}: no val split can be cut from the {len(rows)} rows that train fold "
+                f"{cuts.fold.number} of {cuts.fold.count}: each is the only one of its class",
+                tip="give each class more rows",
+            )
+    return splits
+
+
+def _find_folds(samples: Samples, cuts: Cuts) -> int | None:
+    """Return the nearest number of folds that can all be trained; None without any, or folds."""
+    if (asked := cuts.fold) is None:
+        return None
+
+    def works(count: int) -> bool:
+        folds = [replace(asked, number=number + 1, count=count) for number in range(count)]
+        try:
+            return all(_divide(samples, replace(cuts, fold=fold)) for fold in folds)
+        except DataError:
+            return False
+
+    others = [*range(asked.count + 1, MOST_FOLDS + 1), *range(asked.count - 1, 1, -1)]
+    return next(filter(works, others), None)
 
 
 def make_strata(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
@@ -125,10 +164,12 @@ def _cut(
         of_rows = samples.groups.of_rows[rows]
         is_cut = cut_groups(of_rows, labels, fraction, start_draw(purpose, seed))
         if not is_cut.any():
+            count, column = samples.groups.count(rows), f"column '{samples.groups.name}'"
+            why = f"of the {count} groups in {column}, each is the only one with some class"
+            if count < 2:
+                why = f"all {len(rows)} rows are in one group of {column}"
             raise DataError(
-                f"{task}: no {purpose} split can be cut by group: of the "
-                f"{samples.groups.count(rows)} groups in column '{samples.groups.name}', each is "
-                "the only one with some class",
+                f"{task}: no {purpose} split can be cut by group: {why}",
                 tip=type_task_option("group", None),
             )
         return rows[~is_cut], rows[is_cut]
@@ -158,27 +199,44 @@ def _take_fold(samples: Samples, splits: Splits, cuts: Cuts, fold: Fold) -> Spli
 
 
 def _refuse_single(samples: Samples, rows: SplitRows, task: str) -> None:
-    """Refuse a class that one fold would hold alone, so that it could not be trained."""
+    """Refuse classes that one fold would hold alone, so that they could not be trained."""
     labels = make_strata(samples.values)[rows]
-    for index, name in enumerate(samples.classes if samples.values.ndim == 1 else ()):
-        own = rows[labels == index]
-        if samples.groups is not None and len(own) and samples.groups.count(own) == 1:
-            raise DataError(
-                f"{task}: class '{name}' is in one group alone "
-                f"({samples.groups.name_of(int(own[0]))!r} of column '{samples.groups.name}'): "
-                "the fold that tests it cannot train it",
-                tip=f"{_type_others(samples, name)}, or target.group=null",
-            )
-        if len(own) == 1:
-            raise DataError(
-                f"{task}: class '{name}' has one row: the fold that tests it cannot train it",
-                tip=_type_others(samples, name),
-            )
+    own = {
+        name: rows[labels == index]
+        for index, name in enumerate(samples.classes if samples.values.ndim == 1 else ())
+    }
+    groups = samples.groups
+    if groups is not None:
+        alone = [name for name, each in own.items() if len(each) and groups.count(each) == 1]
+        if alone:
+            group = groups.name_of(int(own[alone[0]][0]))
+            why = f"is in one group alone ({group!r} of column '{groups.name}')"
+            raise _make_single_error(task, why, alone, samples, "target.group=null")
+    if alone := [name for name, each in own.items() if len(each) == 1]:
+        more = "give each class two rows at least"
+        raise _make_single_error(task, "has one row", alone, samples, more)
 
 
-def _type_others(samples: Samples, name: str) -> str:
-    """Return what to type to leave out a class."""
-    return type_task_option("classes", [each for each in samples.classes if each != name])
+def _make_single_error(
+    task: str, why: str, alone: Sequence[str], samples: Samples, other: str
+) -> DataError:
+    """Return the error on classes that one fold would hold alone.
+
+    Args:
+        task: Name of the task.
+        why: What is the matter with the first of the classes.
+        alone: The classes.
+        samples: The rows, which may have other classes.
+        other: What else to do than to leave these classes out.
+    """
+    more = len(alone) - 1
+    alike = f" ({more} more {'class is' if more == 1 else 'classes are'} alike)" if more else ""
+    rest = [each for each in samples.classes if each not in alone]
+    leave_out = f"{type_task_option('classes', rest)}, or " if len(rest) > 1 else ""
+    return DataError(
+        f"{task}: class '{alone[0]}' {why}: the fold that tests it cannot train it{alike}",
+        tip=leave_out + other,
+    )
 
 
 def _refuse_shared_groups(cuts: Cuts, groups: RowKeys, splits: Splits) -> None:

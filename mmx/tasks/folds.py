@@ -60,7 +60,7 @@ def divide_into_folds(
         what = "rows" if groups is None else "groups"
         raise DataError(
             f"folds={fold.count}, but there are only {count} {what} to divide",
-            tip=type_task_option("folds", count if count > 1 else None),
+            tip=type_task_option("folds" if groups is None else "group", None),
         )
     found = _divide(labels, groups, fold.count, fold.repeat)
     for earlier in range(1, fold.repeat):

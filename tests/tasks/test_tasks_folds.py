@@ -1,5 +1,6 @@
 """Folds: every row is tested once, in shares of classes, the same rows for every seed."""
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -141,14 +142,38 @@ def test_repeats_of_the_only_partition_are_refused():
         (
             {"labels": [0, 1] * 10, "groups": ["a", "b"] * 10, "folds": 3},
             ["class 'a'", "'a'", "who"],
-            ["target.classes=[b]", "target.group=null"],
+            ["target.group=null"],
         ),
         (
             {"labels": [0, 1, 1, 0] * 5, "groups": ["a", "b"] * 10, "folds": 3},
             ["folds=3", 2, "groups"],
-            ["target.folds=2"],
+            ["target.group=null"],  # two groups are too few for three splits
         ),
-        ({"labels": [0] * 10 + [1], "folds": 2}, ["class 'b'", "one row"], ["target.classes=[a]"]),
+        (
+            {"labels": [0] * 10 + [1], "folds": 2},
+            ["class 'b'", "one row"],
+            ["give each class two rows at least"],
+        ),
+        (
+            {"labels": [0] * 5 + [1, 2] + [3] * 5, "folds": 2},
+            ["class 'b'", "one row", "1 more class is alike"],
+            ["target.classes=[a,d]"],
+        ),
+        (
+            {"labels": [0, 1, 2] * 5, "groups": ["x", "y", "z"] * 5, "folds": 2},
+            ["class 'a'", "one group alone ('x'", "2 more classes are alike"],
+            ["target.group=null"],
+        ),
+        (
+            {"labels": [0] * 30, "groups": ["x", "y", "z"] * 10, "folds": 2},
+            ["all 10 rows are in one group of column 'who'"],
+            ["target.folds=3", "target.group=null"],
+        ),
+        (
+            {"labels": [0, 1] * 2, "folds": 2},
+            ["no val split can be cut from the 2 rows that train fold 1 of 2"],
+            ["target.folds=4"],
+        ),
         (
             {"labels": [0, 1] * 10, "folds": 2, "own": {"train": [*range(12)], "test": [12, 13]}},
             ["folds=2", "test", "2 rows"],
@@ -158,8 +183,25 @@ def test_repeats_of_the_only_partition_are_refused():
 )
 def test_folds_that_cannot_be_are_refused(options, says, types):
     with pytest.raises(DataError) as caught:
-        Numbers(name="n", fold=1, **options).load()
+        load_folds(**options)
     check_error(caught.value, *says, types=types)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3)), min_size=3, max_size=24),
+    st.integers(2, 4),
+    st.booleans(),
+)
+def test_a_number_of_folds_that_a_tip_names_works(rows, folds, grouped):
+    _, labels = np.unique([label for label, _ in rows], return_inverse=True)
+    options = {"labels": labels.tolist()}
+    options |= {"groups": [f"g{group}" for _, group in rows]} if grouped else {}
+    try:
+        load_folds(folds, **options)
+    except DataError as error:
+        named = re.match(r"target\.folds=(\d+)", error.tip or "")
+        if named and named[1] != "null":
+            assert all(len(each["val"]) for each in load_folds(int(named[1]), **options))
 
 
 @pytest.mark.parametrize(("pool", "rows"), [("train", [*range(16)]), ("all", [*range(20)])])
