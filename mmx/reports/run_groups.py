@@ -98,20 +98,25 @@ class RunGroup:
         return count_folds(run.draw for run in self.runs)
 
 
-def find_runs(words: Sequence[str], conditions: Sequence[Condition] = ()) -> list[FinishedRun]:
+def find_runs(
+    words: Sequence[str],
+    conditions: Sequence[Condition] = (),
+    *,
+    left_out: list[str] | None = None,
+) -> list[FinishedRun]:
     """Return the finished runs that words name, each once, oldest first.
 
     Args:
         words: Run directories, sweeps, output folders, or patterns of such.
         conditions: What a run must fulfil.
+        left_out: Receives a note on each damaged run that lies in a folder or fits a pattern;
+            None refuses these too.
 
     Raises:
         RunError: A word leads to no finished run, or a run is damaged.
         UsageError: No run has the key of a condition.
     """
-    every = [
-        run for each in list_run_directories(words) if (run := read_finished(each)) is not None
-    ]
+    every = _read_every(words, left_out)
     if every:
         require_keys(every, keys_of(conditions))
     found = [
@@ -122,6 +127,27 @@ def find_runs(words: Sequence[str], conditions: Sequence[Condition] = ()) -> lis
     if not found:
         raise RunError(_explain_none(words, every, conditions), tip="mmx list")
     return found
+
+
+def _read_every(words: Sequence[str], left_out: list[str] | None) -> list[FinishedRun]:
+    """Return all finished runs that words name; see :func:`find_runs`."""
+    named = {Path(word).resolve() for word in words}
+    every: list[FinishedRun] = []
+    for directory in list_run_directories(words):
+        try:
+            run = read_finished(directory)
+        except RunError as error:
+            if left_out is None or directory.path.resolve() in named:
+                raise
+            left_out.append(note_damaged(error))
+        else:
+            every += [] if run is None else [run]
+    return every
+
+
+def note_damaged(error: RunError) -> str:
+    """Return the note on a damaged run that is left out."""
+    return f"left out: {error.message}" + (f"; {error.tip}" if error.tip else "")
 
 
 def _explain_none(
@@ -163,16 +189,23 @@ def read_finished(directory: RunDirectory) -> FinishedRun | None:
 def find_unfinished(
     words: Sequence[str], conditions: Sequence[Condition] = ()
 ) -> list[RunDirectory]:
-    """Return the runs that words name and that are not done, oldest first.
+    """Return the runs that words name and that are not done, oldest first, without damaged ones.
 
     Args:
         words: As of :func:`find_runs`.
         conditions: What a run must fulfil, as far as it has values.
     """
+
+    def is_unfinished(directory: RunDirectory) -> bool:
+        try:
+            return not directory.summary()
+        except RunError:
+            return False
+
     return [
         directory
         for directory in list_run_directories(words)
-        if not directory.summary()
+        if is_unfinished(directory)
         and all(each.holds(find_fact(index.facts(directory), each.key)) for each in conditions)
     ]
 

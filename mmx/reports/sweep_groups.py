@@ -12,6 +12,7 @@ from mmx import untrusted
 from mmx.csv_text import unescape_cell
 from mmx.errors import DataError, MmxError, RunError, UnreadableFileError, UsageError
 from mmx.reports.pairing import Side, pair_sides
+from mmx.reports.run_groups import note_damaged
 from mmx.runs.directory import RunDirectory
 from mmx.runs.draw import Draw, describe_draws
 
@@ -24,11 +25,12 @@ def is_sweep(path: Path) -> bool:
     return (path / PLAN).is_file() and (path / "runs").is_dir()
 
 
-def read_groups(path: Path) -> list[Side]:
+def read_groups(path: Path, left_out: list[str] | None = None) -> list[Side]:
     """Return the groups of a sweep, each with its finished runs, in the order of the plan.
 
     Args:
         path: The sweep's folder.
+        left_out: Receives a note on each damaged run; None does not look for damage.
 
     Raises:
         RunError: What it holds is not what mmx wrote, or no table of it was written yet.
@@ -46,8 +48,20 @@ def read_groups(path: Path) -> list[Side]:
         if row.get("status") == "done":
             name = Path(row.get("run", "")).name
             run = RunDirectory.open(path / "runs" / name)
+            if left_out is not None and (damage := _find_damage(run)):
+                left_out.append(damage)
+                continue
             found.setdefault(label, {})[name] = run  # one run may be the answer of two jobs
     return [Side(name, list(runs.values())) for name, runs in found.items()]
+
+
+def _find_damage(run: RunDirectory) -> str:
+    """Return the note on a damaged run; empty for any other."""
+    try:
+        run.require_undamaged()
+    except RunError as error:
+        return note_damaged(error)
+    return ""
 
 
 def keep_common_draws(sides: Sequence[Side]) -> tuple[list[Side], str]:

@@ -161,21 +161,21 @@ def _compare_groups(console: Console, sweep: Path, *, most: int | None) -> None:
         sweep: The folder of the sweep.
         most: Comparisons that are shown at most; None for all.
     """
-    sides, left_out = keep_common_draws(read_groups(sweep))
-    for side in sides:
-        _open_finished([run.path for run in side.runs])
+    damaged: list[str] = []
+    sides, left_out = keep_common_draws(read_groups(sweep, damaged))
     head, *lines = compare_sides(sides)
     try:
         print_many([str(sweep)], [])
     except MmxError:  # such as runs without a test metric in common, which have no table
         pass
     else:
+        damaged.clear()  # which the table has named
         print()
     _say_lines(console, [head, *lines[:most]])
     if len(lines) > len(lines[:most]):
         command = shlex.join(["mmx", "compare", str(sweep), "--all"])
         _say_lines(console, [f"… and {len(lines) - len(lines[:most])} more: {command}"])
-    _say_lines(console, list(filter(None, [left_out])))
+    _say_lines(console, list(filter(None, [left_out, *damaged])))
 
 
 def _compare_paired(before: RunDirectory, after: RunDirectory) -> list[str]:

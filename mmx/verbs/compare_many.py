@@ -40,8 +40,10 @@ def print_many(
     """
     if figure is not None:
         require_figure_path(figure)
-    found = find_runs(words, [parse_condition(each) for each in conditions])
+    notes: list[str] = []
+    found = find_runs(words, [parse_condition(each) for each in conditions], left_out=notes)
     runs, repeated = drop_repeated(found)
+    notes += [repeated] if repeated else []
     groups = group_by_settings(runs, by, first=[Role.SOURCE])
     if len(groups) < 2:
         raise UsageError(
@@ -49,7 +51,7 @@ def print_many(
             "there is nothing to compare",
             tip=_advise_key(words, conditions, runs),
         )
-    many = compare_many(groups, metric, notes=[repeated] if repeated else [])
+    many = compare_many(groups, metric, notes=notes)
     if form == "html":
         text = render_comparison(many)
     else:

@@ -64,8 +64,9 @@ def evaluate_sweep(
     Raises:
         RunError: It has no finished run, or one cannot be measured.
     """
-    runs, note = drop_repeated(find_runs([str(sweep)]))
-    if note:
+    notes: list[str] = []
+    runs, repeated = drop_repeated(find_runs([str(sweep)], left_out=notes))
+    for note in filter(None, [*notes, repeated]):
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
     for place, run in enumerate(runs, 1):
         name = f"{place} of {len(runs)}  {run.directory.path.name}"

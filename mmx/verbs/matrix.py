@@ -124,7 +124,8 @@ def _read(places: Sequence[str], words: Sequence[str], metric: str | None) -> Tr
         if reason := unusable_path(place):
             raise UsageError(f"{shorten(place)} {reason}", tip="mmx matrix outputs")
     conditions = [parse_condition(word) for word in words]
-    runs, repeated = drop_repeated(find_runs(places, conditions))
+    notes: list[str] = []
+    runs, repeated = drop_repeated(find_runs(places, conditions, left_out=notes))
     done = {run.directory.manifest().fingerprint for run in runs}
     unfinished = [
         _describe_unfinished(directory)
@@ -132,7 +133,7 @@ def _read(places: Sequence[str], words: Sequence[str], metric: str | None) -> Tr
         if directory.manifest().fingerprint not in done
     ]
     troubles = [each for each in unfinished if each.source not in NO_SOURCE]
-    notes = [repeated] if repeated else []
+    notes += [repeated] if repeated else []
     return build_matrix(runs, troubles, metric=metric, notes=notes)
 
 

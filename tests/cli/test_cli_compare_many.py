@@ -247,6 +247,21 @@ def test_a_run_that_was_reproduced_is_no_second_seed(outputs, tmp_path, capsys):
     assert note in json.loads(text)["notes"]
 
 
+@pytest.mark.parametrize("place", ["", "runs/t0-*"])
+def test_a_damaged_run_of_a_folder_is_left_out_and_named(outputs, tmp_path, capsys, place):
+    shutil.copytree(outputs / "runs", tmp_path / "runs")
+    damaged = tmp_path / "runs" / "t0-gmu-1"
+    (damaged / "summary.json").write_text('{"format": 1')
+    found = json.loads(compare(capsys, tmp_path / place, "target=t0", "--format", "json"))
+    assert sorted(len(each["runs"]) for each in found["groups"]) == [2, 3, 3]
+    (note,) = [note for note in found["notes"] if note.startswith("left out: ")]
+    assert note.endswith("t0-gmu-1/summary.json is not JSON (line 1: Expecting ',' delimiter)")
+    assert main(["matrix", str(tmp_path), "--format", "json"]) == 1  # no run has a source
+    assert "t0-gmu-1" not in capsys.readouterr().err
+    assert main(["compare", str(damaged), str(tmp_path / "runs" / "t0-gated-1")]) == 1
+    assert "t0-gmu-1" in capsys.readouterr().err
+
+
 def test_latex_and_markdown_escape_what_they_obey(outputs, capsys):
     latex = compare(capsys, outputs, "target=t0", "--by", "fusion,target", "--format", "latex")
     assert latex.count(r"\\") == 4  # a head and three rows
