@@ -37,6 +37,8 @@ FULL_SCALE = 32768  # the int16 value that represents 1.0
 
 SAMPLED = 64
 """Number of training sounds, evenly spaced, that are looked at for remarks."""
+LISTENED = 120.0
+"""Seconds of the training sounds that are decoded for remarks, at most."""
 NonNegative = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
 
 
@@ -222,18 +224,25 @@ class Audio(Modality[AudioColumn, AudioSpec]):
         )
 
     def remarks(self, column: AudioColumn, rows: RowNumbers, spec: AudioSpec) -> tuple[str, ...]:
-        """Return notes on sounds without samples, and on one that is far longer than the others."""
+        """Return notes on silent sounds, and on one that is far longer than the others."""
         rows = as_rows(rows)
         rows = rows[column.present[rows]]
         # Evenly spaced places, without the duplicates that rounding makes of few rows.
         places = np.unique(np.linspace(0, len(rows) - 1, min(SAMPLED, len(rows))).round())
+        some = rows[places.astype(np.int64)].tolist()
         try:
-            found = [column.measure(int(row)) for row in rows[places.astype(np.int64)]]
+            found = [column.measure(row) for row in some]
+            silent, heard = self._count_silent(column, some, found)
         except DataError:  # decoding the row will raise it
             return ()
         if not found:
             return ()
         notes = []
+        if silent:
+            notes.append(
+                f"audio: {silent} of {heard} training sounds listened to are silent: all of their "
+                "samples are zero, or below the smallest step of 16 bits"
+            )
         if empty := sum(not frames for frames, _ in found):
             notes.append(
                 f"audio: {empty} of {len(found)} training sounds looked at have no samples and are "
@@ -248,6 +257,26 @@ class Audio(Modality[AudioColumn, AudioSpec]):
                 f"target.audio.max_seconds={max(0.01, 2 * usual):.2f} cuts such sounds"
             )
         return tuple(notes)
+
+    def _count_silent(
+        self, column: AudioColumn, rows: Sequence[int], found: Sequence[tuple[int, int]]
+    ) -> tuple[int, int]:
+        """Return how many sounds with samples are silent as they are stored, and of how many.
+
+        Args:
+            column: The sounds.
+            rows: Some rows of them.
+            found: Length in samples and rate in Hz of each.
+        """
+        silent, heard, seconds = 0, 0, 0.0
+        for row, (frames, rate) in zip(rows, found, strict=True):
+            if not frames or seconds + frames / rate > LISTENED:
+                continue
+            seconds += frames / rate
+            heard += 1
+            samples, _ = column.read(row, self.channel)
+            silent += not np.rint(samples * FULL_SCALE).any()
+        return silent, heard
 
     def estimate_lengths(self, column: AudioColumn, rows: RowNumbers) -> npt.NDArray[np.int64]:
         """Return the size of each recording as it is stored; see :class:`Modality`."""

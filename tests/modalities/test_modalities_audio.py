@@ -313,3 +313,23 @@ def test_what_to_divide_a_loud_sound_by(tmp_path, peak, typed):
     check_error(error.value, "row 1", path, types=[f"divide its samples by {typed}"])
     soundfile.write(path, samples / float(typed), 8000, subtype="FLOAT")
     assert np.abs(read_sound(path, 0)[0] * float(typed) - samples).max() < 1e-3 * peak
+
+
+def test_silent_sounds_are_counted(tmp_path):
+    for place in range(20):
+        scale = (1.0, 0.0, 1e-6)[place % 3] if place else 1.0
+        soundfile.write(tmp_path / f"{place}.wav", scale * tone(440, 8000, 0.1), 8000, "FLOAT")
+    column = AudioColumn([tmp_path / f"{place}.wav" for place in range(20)])
+    rows, audio = range(20), Audio(sample_rate=8000)
+    (note,) = audio.remarks(column, rows, audio.fit(column, rows))
+    assert note.startswith("audio: 13 of 20 training sounds listened to are silent")
+    loud = [row for row in rows if row % 3 == 0]
+    assert audio.remarks(column, loud, audio.fit(column, rows)) == ()
+
+
+def test_long_sounds_are_not_all_listened_to():
+    sounds = np.zeros((3, 8000 * 50), dtype=np.int16)
+    column = AudioColumn(sounds, sample_rate=8000)
+    audio = Audio(sample_rate=8000)
+    (note,) = audio.remarks(column, range(3), audio.fit(column, range(3)))
+    assert note.startswith("audio: 2 of 2 training sounds listened to are silent")
