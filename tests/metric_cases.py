@@ -29,7 +29,8 @@ def make_answers(seed: int, kind: str, *, classes: int | None = None) -> Answers
         if seed % 3 == 0:
             truth, outputs = truth.mul(2).round().add(0.5), outputs.round()
         return Answers.of(outputs[:, None], truth, target)
-    count = classes or int(random.integers(2, 7))
+    fewest = 1 if kind == "multilabel" else 2
+    count = classes or int(random.integers(fewest, 7))
     outputs = random.normal(size=(rows, count))
     if kind == "classes":
         truth = np.r_[np.arange(count), random.integers(0, count, rows - count)]

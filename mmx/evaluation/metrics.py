@@ -115,7 +115,7 @@ def _measure_usual(
         return found
     decided, truth = decide(outputs, target).numpy(), values.numpy().astype(np.int64)
     found["accuracy"] = float(sk.accuracy_score(truth, decided))
-    found["f1_macro"] = float(sk.f1_score(truth, decided, average="macro", zero_division=0))
+    found["f1_macro"] = measure_f1_of_labels(truth, decided)
     return found
 
 
@@ -134,6 +134,19 @@ def measure_f1(truth: IntArray, decided: IntArray) -> float:
     named = np.bincount(truth, minlength=count) + np.bincount(decided, minlength=count)
     there = named > 0
     return float(np.mean(2.0 * right[there] / named[there]))
+
+
+def measure_f1_of_labels(truth: IntArray, decided: IntArray) -> float:
+    """Return the mean F1 of the labels, 0 for one that is neither true nor predicted.
+
+    It is scikit-learn's ``f1_score(average="macro")``, which takes a single label for two classes.
+
+    Args:
+        truth: ``(N, C)`` 0 and 1.
+        decided: ``(N, C)`` predicted labels.
+    """
+    hits, named = (truth * decided).sum(0), truth.sum(0) + decided.sum(0)
+    return float(np.mean(np.divide(2.0 * hits, named, out=np.zeros(len(hits)), where=named > 0)))
 
 
 def decide(outputs: Tensor, target: Target) -> Tensor:

@@ -36,9 +36,11 @@ class F1(SumMetric):
         """Return its value."""
         from sklearn.metrics import f1_score  # slow to import
 
-        return float(
-            f1_score(answers.truth, answers.decided, average=self.average, zero_division=0)
-        )
+        truth, decided = answers.truth, answers.decided
+        if truth.ndim == 2 and truth.shape[1] == 1:
+            # scikit-learn takes one column for two classes, and would average over both.
+            return float(f1_score(truth[:, 0], decided[:, 0], zero_division=0))
+        return float(f1_score(truth, decided, average=self.average, zero_division=0))
 
     def keep(self, answers: Answers) -> Floats:
         """Return ``(N, 2 C)``: hits, and predicted + true; ``weighted`` keeps true as well.

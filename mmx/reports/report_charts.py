@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 from mmx.json_object import Json
 from mmx.reports import chart_specs
@@ -28,6 +29,15 @@ MOST_CONFUSIONS = 20
 WIDE_CLASSES = 12
 """Classes of a matrix in which counts are written also on a narrow screen."""
 FATES = {"copied": COLOURS[0], "adapted": COLOURS[2], "frozen": COLOURS[4], "fresh": PLAIN}
+LABELS = {
+    "f1": "F1",
+    "average_precision": "average precision",
+    "auroc": "AUROC",
+    "accuracy": "accuracy",
+}
+"""Metrics of a label to their names on the page."""
+PartMetrics = Mapping[str, Mapping[str, float | None]]
+"""Class or label to its metrics by name."""
 LEGEND = {"orient": "top", "symbolType": "circle", "offset": 4}
 SPLIT_NAMES = {"val": "on validation", "train": "in training"}
 
@@ -192,16 +202,17 @@ def list_confusions(found: ClassTable | None) -> Grid | None:
     return Grid("The most frequent confusions", ("true", "predicted", "rows"), rows)
 
 
+def _format_part(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
 def list_class_metrics(found: ClassTable | None) -> Grid | None:
     """Return recall, precision and support of each class; None without classes."""
     if found is None or not found.classes:
         return None
 
-    def part(value: float | None) -> str:
-        return "–" if value is None else f"{value:.3f}"
-
     rows = tuple(
-        (name, f"{each.support:,}", part(each.recall), part(each.precision))
+        (name, f"{each.support:,}", _format_part(each.recall), _format_part(each.precision))
         for name, each in found.classes.items()
     )
     return Grid("Classes on the test rows", ("class", "rows", "recall", "precision"), rows)
@@ -212,18 +223,63 @@ def draw_classes(found: ClassTable | None) -> Chart | None:
     grid = list_class_metrics(found)
     if found is None or grid is None:
         return None
-    order = sorted(
-        found.classes, key=lambda name: -1 if (r := found.classes[name].recall) is None else r
-    )[:MOST_CLASSES]
-    kinds = ("recall", "precision")
+    parts: PartMetrics = {
+        name: {"recall": each.recall, "precision": each.precision}
+        for name, each in found.classes.items()
+    }
+    return _draw_parts("classes", parts, ("recall", "precision"), "share of rows", grid)
+
+
+def list_label_metrics(found: PartMetrics) -> Grid | None:
+    """Return the metrics and support of each label; None without labels."""
+    if not found:
+        return None
+    rows = tuple(
+        (name, f"{each.get('support') or 0:,.0f}", *(_format_part(each.get(key)) for key in LABELS))
+        for name, each in found.items()
+    )
+    return Grid("Labels on the test rows", ("label", "rows", *LABELS.values()), rows)
+
+
+def draw_labels(found: PartMetrics) -> Chart | None:
+    """Return F1 and average precision of each label, the lowest F1 first."""
+    grid = list_label_metrics(found)
+    if grid is None:
+        return None
+    parts: PartMetrics = {
+        name: {LABELS[key]: each.get(key) for key in ("f1", "average_precision")}
+        for name, each in found.items()
+    }
+    return _draw_parts("labels", parts, ("F1", "average precision"), "value", grid)
+
+
+def _draw_parts(
+    what: Literal["classes", "labels"],
+    parts: PartMetrics,
+    kinds: tuple[str, str],
+    axis: str,
+    grid: Grid,
+) -> Chart:
+    """Return two metrics of each class or label, the lowest first one first.
+
+    Args:
+        what: What the parts are.
+        parts: Name of each to its metrics.
+        kinds: The two metrics.
+        axis: Title of the axis of their values.
+        grid: The numbers as a table.
+    """
+    first, _ = kinds
+    order = sorted(parts, key=lambda name: -1 if (v := parts[name][first]) is None else v)
+    order = order[:MOST_CLASSES]
     values = [
         {"row": name, "x": value, "kind": kind, "text": f"{kind} {value:.3f}"}
         for name in order
         for kind in kinds
-        if (value := getattr(found.classes[name], kind)) is not None
+        if (value := parts[name][kind]) is not None
     ]
-    least, _ = chart_specs.find_ends([*(each["x"] for each in values), 1.0])
-    x: Json = {"field": "x", "type": "quantitative", "title": "share of rows"}
+    least, _ = chart_specs.find_ends([*(float(str(each["x"])) for each in values), 1.0])
+    x: Json = {"field": "x", "type": "quantitative", "title": axis}
     x["scale"] = {"domain": [max(0.0, least), 1], "nice": False}
     x["axis"] = {"grid": True, "tickCount": 5, "format": "~g"}
     kind = {"field": "kind", "type": "nominal", "title": None, "legend": LEGEND}
@@ -243,8 +299,9 @@ def draw_classes(found: ClassTable | None) -> Chart | None:
             },
         ],
     }
-    few = len(order) < len(found.classes)
-    title = f"{len(order)} classes of lowest recall" if few else "Each class, lowest recall first"
+    title = f"{len(order)} {what} of lowest {first}"
+    if len(order) == len(parts):
+        title = f"Each {'class' if what == 'classes' else 'label'}, lowest {first} first"
     return Chart(title, spec, grid, small=True)
 
 
