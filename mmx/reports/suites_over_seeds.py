@@ -36,6 +36,8 @@ TITLES = {
     "noise": "Noisy modalities",
     "importance": "Importance of the modalities",
 }
+MOST_SAID = 4
+"""Groups of which a sentence says the numbers."""
 MOST_DRAWN = 12
 """Groups of which there is a chart each; the table has all."""
 Condition = tuple[str, ...]
@@ -63,6 +65,16 @@ class OverSeeds:
         place = CONDITIONS["importance"].index("class")
         by_class = self.suite == "importance"
         return {key: each for key, each in self.means.items() if not (by_class and key[place])}
+
+    @property
+    def named(self) -> dict[str, Mapping[str, GroupMean]]:
+        """As ``overall``, by conditions in words, without those that all have in common."""
+        every = list(self.overall)
+        kept = [k for k in range(1, len(every[0])) if len({key[k] for key in every}) > 1]
+        return {
+            " ".join(key[k] for k in kept if key[k]) or key[-1]: means
+            for key, means in self.overall.items()
+        }
 
     @property
     def name(self) -> str:
@@ -139,7 +151,7 @@ def write_over_seeds(suite: str, found: Sequence[OverSeeds], folder: Path, sweep
         sweep=sweep,
         suite=TITLES[suite],
         split=next(iter(found[0].means))[0],
-        answer=describe_largest_difference(suite, found),
+        answer=describe_differences(suite, found),
         charts=[_draw(suite, each) for each in found[:MOST_DRAWN]],
         grids=[make_means_grid(suite, each) for each in found],
     )
@@ -163,37 +175,53 @@ def format_mean_interval(name: str, mean: GroupMean) -> str:
     return format_mean_cell(mean.value, mean.half_width, mean.values.tolist(), write)
 
 
-def describe_largest_difference(suite: str, found: Sequence[OverSeeds]) -> str:
-    """Return by how much the metric that counts differs most from its largest value."""
-    parts = []
-    for each in found:
-        name = each.metrics[0]
-        values = {" ".join(key[1:]): means[name] for key, means in each.overall.items()}
-        high = max(values, key=lambda key: values[key].value)
-        low = min(values, key=lambda key: values[key].value)
-        least, most = (_format_in_sentence(name, values[key]) for key in (low, high))
-        text = f"{name} from {least} ({low.strip()}) to {most} ({high.strip()})"
-        parts.append(f"{each.name}: {text}")
-    more = f"; and {len(parts) - 3} more groups" if len(parts) > 3 else ""
-    return "; ".join(parts[:3]) + more
+def describe_differences(suite: str, found: Sequence[OverSeeds]) -> list[str]:
+    """Return between what the number that counts lies: a sentence for each of the first groups.
+
+    The group with the largest number comes first.
+    """
+    name = found[0].metrics[0]
+    spans = [(each, {key: means[name] for key, means in each.named.items()}) for each in found]
+    spans.sort(key=lambda span: -max(mean.value for mean in span[1].values()))
+    lines = [
+        f"{_describe_span(suite, name, values)} for {each.name}"
+        for each, values in spans[:MOST_SAID]
+    ]
+    if more := len(found) - len(lines):
+        lines.append(f"{more} more {'group' if more == 1 else 'groups'} below")
+    return lines
 
 
-def _format_in_sentence(name: str, mean: GroupMean) -> str:
+def _describe_span(suite: str, name: str, values: Mapping[str, GroupMean]) -> str:
+    """Return the least and the largest number, and under what conditions they were measured."""
+    low, *_, high = sorted(values, key=lambda key: values[key].value)
+    least, most = (_format_in_sentence(suite, name, values[key]) for key in (low, high))
+    return f"{_name_number(suite, name)} from {least} ({low}) to {most} ({high})"
+
+
+def _name_number(suite: str, name: str) -> str:
+    """Return what a number is called on the page."""
+    return "Shapley value" if suite == "importance" else name
+
+
+def _format_in_sentence(suite: str, name: str, mean: GroupMean) -> str:
     """Return a mean with half of its interval, or alone: the tables have its values."""
+    sign = "+" if suite == "importance" and mean.value > 0 else ""
     if mean.interval is None:
-        return format_metric(name, mean.value)
-    return format_mean_interval(name, mean)
+        return sign + format_metric(name, mean.value)
+    return sign + format_mean_interval(name, mean)
 
 
 def _draw(suite: str, found: OverSeeds) -> Chart:
     name = found.metrics[0]
-    shown = {" ".join(key[1:]).strip(): means[name] for key, means in found.overall.items()}
+    shown = {key: means[name] for key, means in found.named.items()}
     signed = suite == "importance"
     bounds = (-math.inf, math.inf) if signed else find_bounds(name)
     bars = [MeasuredRow(key, mean.value, mean.clip(bounds)) for key, mean in shown.items()]
-    spec = draw_bars(bars, x=name, signed=signed)
+    title = _name_number(suite, name)
+    spec = draw_bars(bars, x=title, signed=signed)
     note = "" if signed else describe_cut(list(shown.values()), name).strip()
-    return Chart(f"{found.name}: {name}", spec, make_means_grid(suite, found), note=note)
+    return Chart(f"{found.name}: {title}", spec, make_means_grid(suite, found), note=note)
 
 
 def _format_rows(suite: str, found: Sequence[OverSeeds]) -> str:

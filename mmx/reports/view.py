@@ -31,7 +31,8 @@ PLAIN_EVERY_SECONDS = 5.0
 
 def format_metric(name: str, value: float) -> str:
     """Return a metric as text, with three decimals if it lies between 0 and 1."""
-    return f"{value:.4g}" if name.split(".")[-1] in UNBOUNDED else f"{value:.3f}"
+    text = f"{value:.4g}" if name.split(".")[-1] in UNBOUNDED else f"{value:.3f}"
+    return text.removeprefix("-") if float(text) == 0 else text  # no -0.000
 
 
 def format_metrics(values: dict[str, float]) -> str:

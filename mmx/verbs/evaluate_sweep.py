@@ -14,11 +14,12 @@ from mmx.reports.run_groups import drop_repeated, find_runs, group_by_settings
 from mmx.reports.suites_over_seeds import (
     OverSeeds,
     collect_over_seeds,
-    describe_largest_difference,
+    describe_differences,
     make_means_grid,
     write_over_seeds,
 )
 from mmx.runs.directory import RunDirectory
+from mmx.stage_id import Role
 from mmx.terminal import Console
 
 
@@ -72,7 +73,7 @@ def evaluate_sweep(
         name = f"{place} of {len(runs)}  {run.directory.path.name}"
         console.print(name, highlight=False, markup=False, soft_wrap=True)
         measure(run.directory)
-    groups = group_by_settings(runs)
+    groups = group_by_settings(runs, first=[Role.SOURCE])
     folder = sweep / "eval"
     folder.mkdir(exist_ok=True)
     said: Json = {}
@@ -82,13 +83,8 @@ def evaluate_sweep(
         for each in found:
             console.print(_make_table(kept, each))
         page = write_over_seeds(kept, found, folder, sweep.name)
-        console.print(
-            one_line(describe_largest_difference(kept, found)),
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
-        console.print(str(page), highlight=False, markup=False, soft_wrap=True)
+        for line in (*describe_differences(kept, found), str(page)):
+            console.print(one_line(line), highlight=False, markup=False, soft_wrap=True)
         said[suite] = [_describe(each) for each in found]
     return said
 
