@@ -4,34 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmx.config.nodes import ConfigNode
+from mmx.runs.essence import PLACES, essence, essence_with_weights, is_file_option, put_digests
 from mmx.stage_id import TASK_ROLES
-from mmx.trackers import TOLD
-
-WHERE_NOT_WHAT = {
-    "data_dir": "where data lies; the digest of its content counts",
-    "output_dir": "where results go",
-    "download": "whether files may be fetched; their content counts",
-    "cache": "where artifacts are kept",
-    "cache_gb": "how many artifacts are kept",
-}
-"""Root keys that do not change an experiment's numbers, nor its fingerprint, and why."""
-HOW_NOT_WHAT = {
-    "resident": "where decoded rows are kept",
-    "workers": "how many processes decode",
-    "checkpoint_seconds": "how often the state is saved",
-    "threads": "how many cores compute: sums may differ in their last bits",
-}
-"""Keys of the trainer that do not change the fingerprint, and why."""
-
-PLACES = ("path", "root")
-"""Options of a task with the paths of its files; their content has its own digest."""
-FILE_OPTIONS = ("weights", "model", "adapter")
-"""Options of an encoder that may name a file or folder; its content counts, not its place."""
 
 
 def fingerprint(config: ConfigNode, weights: Mapping[str, str] | None = None) -> str:
@@ -52,7 +30,7 @@ def digest_config(config: ConfigNode) -> str:
         if isinstance(node := what.get(role), dict):
             blank = {key: "" for key in PLACES if isinstance(node.get(key), (str, list, dict))}
             what[role] = {**node, **blank}
-    return _digest(_put_digests(what, dict.fromkeys(_find_file_options(what), "")))
+    return _digest(put_digests(what, dict.fromkeys(_find_file_options(what), "")))
 
 
 def list_places(config: ConfigNode) -> dict[str, str]:
@@ -83,16 +61,6 @@ def walk_paths(key: str, value: Any) -> Iterator[tuple[str, str]]:
             yield from walk_paths(f"{key}.{name}", inner)
 
 
-def is_file_option(key: str, value: Any) -> bool:
-    """Return whether an encoder's option names a file or folder of this machine.
-
-    A ``model`` may also be the name of an architecture, or of a repository.
-    """
-    if not isinstance(value, str):
-        return False
-    return key == "weights" or (key in FILE_OPTIONS and Path(value).is_absolute())
-
-
 def _find_file_options(config: ConfigNode) -> dict[str, list[str]]:
     """Return the options that name files, by modality of the encoder."""
     nodes = config.get("encoder")
@@ -104,53 +72,6 @@ def _find_file_options(config: ConfigNode) -> dict[str, list[str]]:
     return {name: keys for name, keys in found.items() if keys}
 
 
-def essence_with_weights(config: ConfigNode, weights: Mapping[str, str]) -> ConfigNode:
-    """Return the essence of a config, with weight files replaced by their digests."""
-    return _put_digests(essence(config), weights)
-
-
-def _put_digests(what: ConfigNode, weights: Mapping[str, str]) -> ConfigNode:
-    nodes = what.get("encoder")
-    if not weights or not isinstance(nodes, dict):
-        return what
-    changed = {
-        name: {
-            **{key: "" if is_file_option(key, value) else value for key, value in node.items()},
-            "weights": digest,
-        }
-        for name, digest in weights.items()
-        if isinstance(node := nodes.get(name), dict)
-    }
-    return {**what, "encoder": {**nodes, **changed}}
-
-
 def _digest(what: Any) -> str:
     text = json.dumps(what, sort_keys=True, default=str)  # the order of keys does not count
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def essence(config: ConfigNode) -> ConfigNode:
-    """Return a canonical config, or some of its nodes, without where and how fast it runs.
-
-    Who is told of it does not count either.
-
-    ``1`` and ``1.0`` count as the same number. Keys are left out of the root, the trainer and
-    nodes with ``_target_``; a free mapping, such as one of class names, counts as a whole.
-    """
-
-    def what(node: Any) -> Any:
-        if isinstance(node, dict):
-            ignored = WHERE_NOT_WHAT if "_target_" in node else ()
-            return {key: what(value) for key, value in node.items() if key not in ignored}
-        if isinstance(node, (list, tuple)):
-            return [what(item) for item in node]
-        return int(node) if isinstance(node, float) and node.is_integer() else node
-
-    kept: ConfigNode = what(_drop_keys(config, {**WHERE_NOT_WHAT, **TOLD}))
-    if isinstance(trainer := kept.get("trainer"), dict):
-        kept["trainer"] = _drop_keys(trainer, HOW_NOT_WHAT)
-    return kept
-
-
-def _drop_keys(node: ConfigNode, ignored: Collection[str]) -> ConfigNode:
-    return {key: value for key, value in node.items() if key not in ignored}

@@ -20,8 +20,9 @@ from mmx.config.build import BUILTIN_PACKAGES, TARGET, locate
 from mmx.config.locate import find_options
 from mmx.config.nodes import ConfigNode
 from mmx.errors import ConfigError, Problem, closest
-from mmx.experiment.config_fingerprint import HOW_NOT_WHAT, WHERE_NOT_WHAT, walk_paths
+from mmx.experiment.config_fingerprint import walk_paths
 from mmx.experiment.settings import Settings
+from mmx.runs.essence import HOW_NOT_WHAT, WHERE_NOT_WHAT
 from mmx.stage_id import TASK_ROLES
 from mmx.trackers import TOLD, Tracker
 from mmx.training.trainer import Trainer

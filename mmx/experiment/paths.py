@@ -8,7 +8,7 @@ from typing import Any
 
 from mmx.config.nodes import ConfigNode
 from mmx.errors import Problem
-from mmx.experiment.config_fingerprint import FILE_OPTIONS
+from mmx.runs.essence import FILE_OPTIONS
 from mmx.stage_id import TASK_ROLES
 from mmx.tasks.addresses import is_address, strip_file_scheme
 

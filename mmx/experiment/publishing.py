@@ -19,9 +19,9 @@ from mmx.encoders.exported_tensors import WEIGHT_SUFFIXES
 from mmx.encoders.published import Published
 from mmx.encoders.wrong_paths import find_other_format
 from mmx.errors import DataError, Problem, closest
-from mmx.experiment.config_fingerprint import FILE_OPTIONS
 from mmx.experiment.content_digest import content_digest, digest_files
 from mmx.experiment.fitting import Built, describe_encoder_error
+from mmx.runs.essence import FILE_OPTIONS
 from mmx.stage_id import Role
 
 

@@ -389,7 +389,10 @@ def pick_colour(place: int) -> tuple[str, tuple[int, ...]]:
 
 def format_number(value: float, *, signed: bool = False) -> str:
     """Return a number with three decimals and a real minus, as axes have it."""
-    return (f"{value:+.3f}" if signed else f"{value:.3f}").replace("-", "\u2212")
+    text = f"{value:+.3f}" if signed else f"{value:.3f}"
+    if float(text) == 0:  # of -0.0001 too
+        return "0.000"
+    return text.replace("-", "\u2212")
 
 
 def format_short(value: float) -> str:

@@ -16,18 +16,15 @@ from mmx.runs import index
 from mmx.runs.conditions import Condition, find_unmet, keys_of
 from mmx.runs.directory import RunDirectory, find_listed
 from mmx.runs.draw import Draw, count_folds
+from mmx.runs.essence import essence_with_weights
 from mmx.runs.index_cache import CellValue
 from mmx.runs.index_entry import list_run_names
 from mmx.runs.selection import find_fact
 from mmx.runs.summary import Summary
 from mmx.runs.variation import Variant, format_varied, label_variants, list_varied
 from mmx.stage_id import Role
-from mmx.trackers import TOLD
 
 SWEEP_RUNS = "runs/*/config.yaml"
-UNCOUNTED = ("output_dir", "cache", "cache_gb", "download", "device", *TOLD)
-"""Root keys that make no group of their own: the place of a run, and where it was computed."""
-UNCOUNTED_TRAINER = ("resident", "workers", "checkpoint_seconds", "threads")
 TARGET = Role.TARGET.value
 
 
@@ -56,10 +53,9 @@ class FinishedRun:
     def read_variant(self) -> Variant:
         """Return the run as far as it is needed to tell it from others."""
         config = self.directory.config()
-        counted = {key: value for key, value in config.items() if key not in UNCOUNTED}
-        if isinstance(trainer := counted.get("trainer"), dict):
-            kept = {key: each for key, each in trainer.items() if key not in UNCOUNTED_TRAINER}
-            counted["trainer"] = kept
+        weights = self.directory.manifest().identity.weights
+        counted = essence_with_weights(config, weights)
+        counted.pop("device", None)  # where it was computed makes no group of its own
         return Variant(config, counted, self._read_unresolved(), self.directory.names())
 
     def _read_unresolved(self) -> Mapping[str, Any]:

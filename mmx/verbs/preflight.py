@@ -9,9 +9,9 @@ from mmx.config.chosen import find_chosen_names
 from mmx.config.composed import Composed
 from mmx.errors import ConfigError, Problem
 from mmx.experiment import Experiment, assemble
-from mmx.experiment.config_fingerprint import essence_with_weights
 from mmx.experiment.publishing import find_missing_files, find_other_formats
 from mmx.ranks.lead import require_processes
+from mmx.runs.essence import essence_with_weights
 from mmx.runs.variation import Variant
 from mmx.training.precision import choose_device
 from mmx.verbs.line_jobs import LineJob, build_line

@@ -37,12 +37,12 @@ from pathlib import Path
 
 from mmx.config.signature import list_options
 from mmx.errors import ConfigError, Interrupted, MmxError, Problem, UsageError
-from mmx.experiment.config_fingerprint import essence
 from mmx.json_object import Json
 from mmx.reports import ranking
 from mmx.reports.ranking import RankedCandidate, Ranking
 from mmx.reports.view import open_view
 from mmx.runs.directory import RunDirectory
+from mmx.runs.essence import essence
 from mmx.runs.variation import join_overrides, label_variants
 from mmx.stage_id import Role
 from mmx.stages.selection.prepare import make_context

@@ -25,7 +25,6 @@ from mmx.config.nodes import ConfigNode
 from mmx.config.sweep_values import refuse_sweep
 from mmx.errors import ConfigError, DamagedFileError, Problem, RunError
 from mmx.experiment import assemble
-from mmx.experiment.config_fingerprint import HOW_NOT_WHAT, WHERE_NOT_WHAT
 from mmx.experiment.opener import IN_NODES, is_openers_key
 from mmx.printable import shorten
 from mmx.quoting import format_value
@@ -33,6 +32,7 @@ from mmx.renamed_options import translate_overrides
 from mmx.reports.run_comparison import find_differing
 from mmx.reports.view import open_view
 from mmx.runs.directory import RunDirectory, read_config
+from mmx.runs.essence import HOW_NOT_WHAT, WHERE_NOT_WHAT
 from mmx.terminal import Console
 from mmx.trackers import TOLD
 from mmx.verbs.arguments import Parser, list_allowed_packages, read_run

@@ -18,9 +18,9 @@ from mmx.config.hydra_node import DIRECTORY_KEYS, LAUNCHER_GROUP, OF_LAUNCHER, i
 from mmx.config.locate import list_groups
 from mmx.config.override_keys import list_override_keys
 from mmx.errors import ConfigError, RunError, UsageError
-from mmx.experiment.config_fingerprint import HOW_NOT_WHAT, WHERE_NOT_WHAT
 from mmx.experiment.opener import IN_NODES, is_openers_key
 from mmx.experiment.settings import LAUNCH_KEYS, Settings
+from mmx.runs.essence import HOW_NOT_WHAT, WHERE_NOT_WHAT
 from mmx.runs.stored_sweep import StoredJob, StoredSweep
 from mmx.trackers import TOLD
 from mmx.verbs.opening import read_key

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from mmx.config.composed import Composed
 from mmx.errors import ConfigError
-from mmx.experiment.config_fingerprint import essence
 from mmx.experiment.target_alone import TargetAlone, build_target
+from mmx.runs.essence import essence
 from mmx.terminal import Console
 from mmx.verbs.line_jobs import build_line
 from mmx.verbs.train_expand import expand

@@ -9,13 +9,13 @@ from pathlib import Path
 from mmx import execution
 from mmx.config.composed import Composed
 from mmx.experiment import Experiment, assemble
-from mmx.experiment.config_fingerprint import WHERE_NOT_WHAT
 from mmx.reports import summary_lines
 from mmx.reports.conclusion import conclude_run
 from mmx.reports.next_command import Typed
 from mmx.reports.view import open_view
 from mmx.runs.directory import RunDirectory
 from mmx.runs.ending import explain_full_disk
+from mmx.runs.essence import WHERE_NOT_WHAT
 from mmx.terminal import Console
 from mmx.trackers import TOLD
 from mmx.training.events import Listener

@@ -262,6 +262,15 @@ def test_a_damaged_run_of_a_folder_is_left_out_and_named(outputs, tmp_path, caps
     assert "t0-gmu-1" in capsys.readouterr().err
 
 
+def test_where_data_lies_makes_no_group(tmp_path, capsys):
+    for seed in (1, 2):
+        for fusion in ("concat", "gmu"):
+            place = {"data_dir": f"/data/{seed}", "trainer": {"workers": seed, "epochs": 2}}
+            make_run(tmp_path / "runs", "t0", fusion, seed, 0.5 + seed / 10, 0.7, **place)
+    found = json.loads(compare(capsys, tmp_path, "--format", "json"))
+    assert sorted(len(each["runs"]) for each in found["groups"]) == [2, 2]
+
+
 def test_latex_and_markdown_escape_what_they_obey(outputs, capsys):
     latex = compare(capsys, outputs, "target=t0", "--by", "fusion,target", "--format", "latex")
     assert latex.count(r"\\") == 4  # a head and three rows

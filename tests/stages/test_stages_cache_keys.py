@@ -12,8 +12,8 @@ import torch
 
 from mmx.experiment import Experiment, Settings
 from mmx.experiment.assemble import PART_KEYS
-from mmx.experiment.config_fingerprint import HOW_NOT_WHAT
 from mmx.model import MultimodalModel
+from mmx.runs.essence import HOW_NOT_WHAT
 from mmx.stage_id import Role, StageId
 from mmx.stages.core import cache_keys
 from mmx.stages.core.cache_keys import Inputs, Reasons

@@ -22,10 +22,10 @@ from mmx.cli import main
 from mmx.config import compose
 from mmx.errors import DivergedError, TransferError
 from mmx.experiment import Experiment, assemble
-from mmx.experiment.config_fingerprint import essence
 from mmx.runs import sweep
 from mmx.runs.directory import RunDirectory
 from mmx.runs.draw import Draw
+from mmx.runs.essence import essence
 from mmx.runs.search_record import SearchRecord
 from mmx.runs.sweep import Planned
 from mmx.stages.selection import choices, order, prepare, search, trial

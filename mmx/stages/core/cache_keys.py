@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from mmx.experiment import Experiment
-from mmx.experiment.config_fingerprint import PLACES, WHERE_NOT_WHAT, essence, is_file_option
 from mmx.experiment.identify import digest_packages
 from mmx.json_object import Json
 from mmx.modalities import spec_to_json
 from mmx.model import MultimodalModel
+from mmx.runs.essence import PLACES, WHERE_NOT_WHAT, essence, is_file_option
 from mmx.stage_id import TASK_ROLES, Role, StageId
 from mmx.stages.core.context import Context, Opened
 from mmx.stages.core.shared_encoders import find_shared_values
