@@ -15,6 +15,7 @@ from mmx.experiment.parts import choose_modalities
 from mmx.experiment.paths import find_misplaced_paths, make_paths_absolute
 from mmx.experiment.settings import Modalities, Settings, reduce_to_one_run
 from mmx.modalities import Modality
+from mmx.runs.task_names import find_task_name
 from mmx.stage_id import Role
 from mmx.tasks import Task
 
@@ -25,12 +26,14 @@ class TargetAlone:
 
     Attributes:
         task: The task.
+        name: What it is called for people: a table without a name of its own as its file.
         modalities: Names of its modalities that are in use.
         readers: Modality to what reads it; without those that published weights read.
         settings: The root keys of the config.
     """
 
     task: Task
+    name: str
     modalities: tuple[str, ...]
     readers: Modalities
     settings: Settings
@@ -69,7 +72,8 @@ def build_target(config: ConfigNode, allowed: Collection[str] = ()) -> TargetAlo
     builder.finish()
     if task is None or settings is None:
         raise RuntimeError("finish raises wherever one of these was not built")
-    return TargetAlone(task, tuple(given), readers, settings)
+    name = find_task_name(config[Role.TARGET]) or task.name
+    return TargetAlone(task, name, tuple(given), readers, settings)
 
 
 def _build_vectorizer(builder: Builder, config: ConfigNode, name: str) -> Modality[Any, Any] | None:

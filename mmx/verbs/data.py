@@ -93,7 +93,7 @@ def main(arguments: Sequence[str]) -> int:
         data = _restrict(job.target.task.load(), job.target.modalities)
         facts = gather_facts(data, job.target.readers)
         few = note_few_rows(data, job.target.modalities)
-        facts = replace(facts, notes=(*facts.notes, *few))
+        facts = replace(facts, name=job.target.name, notes=(*facts.notes, *few))
         path = out or _find_place(job.target, facts)
         make_folder(path.parent, tip="--out FILE   (where the card goes)")
         seed, command = job.target.settings.seed, _repeat(line, job)

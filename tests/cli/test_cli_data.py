@@ -96,6 +96,7 @@ def test_the_lead_says_what_is_missing(tmp_path, monkeypatch, count, lacking):
     assert main(["data", "target=table", *words, "--out", "card.html"]) == 0
     text = HtmlPage.read(Path("card.html")).text
     assert f"1 more is in no split. Of these rows, {lacking}." in text
+    assert "Data card: few" in text  # a table without a name of its own is called as its file
 
 
 def test_the_command_of_a_card_writes_it_again(shop):
