@@ -25,16 +25,18 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from mmx.config import hydra_node, references
+from mmx.config.bracketed import read_bracketed
 from mmx.config.composed import Composed
 from mmx.config.file_places import place_in_files
 from mmx.config.hydra_node import Launcher, is_hydra_key
 from mmx.config.locate import builtin_directory
 from mmx.config.nodes import ConfigNode
+from mmx.config.option_problems import refuse_path
 from mmx.config.owner import refuse_owners_keys
 from mmx.config.sources import ROOT, UserConfigs, register
 from mmx.config.sweep_values import refuse_missing_values, refuse_too_many_values
 from mmx.errors import ConfigError, MmxError, Problem
-from mmx.quoting import quote_for_shell
+from mmx.quoting import quote_for_shell, quote_value
 from mmx.stage_id import Role
 
 LENGTH = 20_000
@@ -72,7 +74,7 @@ def parse(overrides: Sequence[str]) -> list[Override]:
         except (*COMPOSE_ERRORS, ArithmeticError, RecursionError, TypeError):
             found = []
         if not found:
-            problems.append(_override_problem(text))
+            problems.append(_override_problem(text, parser))
     if problems:
         raise ConfigError(problems)
     return parsed
@@ -104,12 +106,25 @@ def _is_readable(text: str) -> bool:
     return len(text) <= LENGTH and deepest <= LENGTH // 50 and "\0" not in text
 
 
-def _override_problem(text: str) -> Problem:
+def _override_problem(text: str, parser: OverridesParser) -> Problem:
     key, equals, value = text.partition("=")
-    if equals and re.fullmatch(r"[+~]*\w[\w./]*", key) and not {"'", '"'} & set(value):
-        reason = "the value holds a character that wants quotes"
-        return Problem(text, reason, type_this=f"'{key}=\"{value}\"'")
-    return Problem(text, "is not an override", accepted="key=value, group=option, +key, ~key")
+    if equals and re.fullmatch(r"[+~]*\w[\w./]*", key) and _is_readable(text):
+        meant = f"{key}={quote_value(read_bracketed(value) or value)}"
+        if (value[:1] not in "{[" or read_bracketed(value)) and _can_read(meant, parser):
+            reason = "the value holds a character that wants quotes"
+            return Problem(text, reason, type_this=quote_for_shell(meant))
+    path = None if equals else refuse_path("target", text, text)
+    accepted = "key=value, group=option, +key, ~key"
+    typed = None if path is None else path.type_this
+    return Problem(text, "is not an override", accepted=accepted, type_this=typed)
+
+
+def _can_read(text: str, parser: OverridesParser) -> bool:
+    """Return whether Hydra's grammar reads an override."""
+    try:
+        return bool(parser.parse_overrides([text]))
+    except (*COMPOSE_ERRORS, ArithmeticError, RecursionError, TypeError):
+        return False
 
 
 def list_jobs(parsed: Sequence[Override]) -> list[list[str]]:

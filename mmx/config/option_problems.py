@@ -40,7 +40,7 @@ def check_options(
             if clash := find_clash(group, option, text, extra):
                 return clash
             continue
-        if problem := _refuse_path(group, name, text):
+        if problem := refuse_path(group, name, text):
             return problem
         return _refuse_unknown(group, name, text, known, extra)
     return None
@@ -67,7 +67,7 @@ def _refuse_unknown(
     return Problem(text, reason, accepted=", ".join(known), closest=near, type_this=typed)
 
 
-def _refuse_path(group: str, name: Any, text: str) -> Problem | None:
+def refuse_path(group: str, name: Any, text: str) -> Problem | None:
     """Return what to type for a file or folder that was given as the source or target."""
     if group not in TASK_ROLES or not isinstance(name, str):
         return None

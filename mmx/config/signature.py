@@ -19,6 +19,7 @@ from mmx.config.annotations import (
     list_choices,
     shorten_hint,
 )
+from mmx.config.bracketed import read_bracketed
 from mmx.config.nodes import ConfigNode
 from mmx.errors import Problem, closest
 from mmx.quoting import format_value, quote_for_shell, quote_value, type_override
@@ -207,6 +208,8 @@ def _advise_switch_or_pair(where: str, value: Any, hint: Any) -> _Advice | None:
     if bool in parts and (switch := _SWITCHES.get(str(value).lower())):
         return None, quote_for_shell(f"{where}={switch}")
     if isinstance(value, str) and any(dict in (part, get_origin(part)) for part in parts):
+        if isinstance(meant := read_bracketed(value), dict):
+            return None, type_override(where, meant)
         key, colon, item = value.partition(":")
         if colon:
             return None, quote_for_shell(f"{where}={{{key.strip()}: {item.strip()}}}")

@@ -143,3 +143,46 @@ def test_a_seed_written_as_text_is_that_number_everywhere(text: str) -> None:
     assert written == expected
     assert (written["seed"], written["target"]["split_seed"]) == (1, 1)
     assert type(written["seed"]) is int
+
+
+UMLAUTS = {"image": {"a": "Bild vorne"}, "tabular": ["Preis (EUR)", "Größe"], "text": "no"}
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "{image: {a: Bild vorne}, tabular: [Preis (EUR), Größe], text: no}",
+        '{image: {a: Bild vorne}, tabular: ["Preis (EUR)", Größe], text: no}',
+        '"{image: {a: Bild vorne}, tabular: [Preis (EUR), Größe], text: no}"',
+    ],
+)
+def test_what_a_mapping_with_odd_column_names_says_to_type_is_read(written: str) -> None:
+    typed = ["target=table", "target.path=a.csv", "target.label=b", f"target.columns={written}"]
+    with pytest.raises(ConfigError) as caught:
+        preflight(parse_line(typed), ())
+    (problem,) = caught.value.problems
+    assert problem.type_this is not None
+    (word,) = shlex.split(problem.type_this)
+    with compose.composer():
+        (override,) = compose.parse([word])
+    assert override.value() == UMLAUTS
+
+
+def test_a_text_that_wants_quotes_is_shown_in_quotes_that_are_read() -> None:
+    with compose.composer(), pytest.raises(ConfigError) as caught:
+        compose.parse(["target.label=it's (so)"])
+    (problem,) = caught.value.problems
+    assert problem.type_this is not None
+    with compose.composer():
+        (override,) = compose.parse(shlex.split(problem.type_this))
+    assert override.value() == "it's (so)"
+
+
+def test_a_table_in_place_of_an_override_is_shown_as_a_target() -> None:
+    with compose.composer(), pytest.raises(ConfigError) as caught:
+        compose.parse(["things.csv"])
+    (problem,) = caught.value.problems
+    assert problem.type_this == (
+        "target=table target.path=things.csv target.label=<column> "
+        "'target.columns={<modality>: <column>}'"
+    )
