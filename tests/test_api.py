@@ -317,6 +317,9 @@ def test_paths_that_are_given(
         mmx.load(directory.path, "fusion=gated")
     with pytest.raises(UsageError, match="a path is expected, not int"):
         mmx.load(3)  # type: ignore[arg-type]
+    pytest.importorskip("pandas")
+    with pytest.raises(UsageError, match="takes a frame or a path, not list"):
+        mmx.load(directory.path).predict([{"text": "a"}])  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="allow and config_dirs are lists"):
         mmx.compose(allow="package")
 

@@ -148,6 +148,11 @@ class Run:
                     error.message = error.message.replace(str(table), "the frame")
                     raise
             return pandas.DataFrame(cells, index=data.index)
+        if isinstance(data, Mapping | Sequence) and not isinstance(data, str):
+            raise UsageError(
+                f"predict takes a frame or a path, not {type(data).__name__}",
+                tip="run.predict(pandas.DataFrame(rows))",
+            )
         path = None if data is None else read_path(data)
         return pandas.DataFrame(self._answer(self._opened, path, keep, strict))
 
