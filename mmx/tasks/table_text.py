@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import re
 import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -120,7 +121,8 @@ class HeadlessText(TableText):
 def stream_text(path: Path, encoding: str | None = None) -> tuple[TableText, tuple[str, ...]]:
     """Return what :func:`read_table_text` does, as a text that is read again from its file.
 
-    A text in UTF-16 or UTF-32 and one in Latin-1 are kept in memory.
+    A text in UTF-16 or UTF-32, one in Latin-1, and one in UTF-8 for which a code page is given
+    are read whole.
 
     Raises:
         DataError: As :func:`read_table_text`.
@@ -133,11 +135,25 @@ def stream_text(path: Path, encoding: str | None = None) -> tuple[TableText, tup
         while encoding is None and not odd and (block := stream.read(AT_ONCE)):
             odd = b"\0" in block
     latin = encoding is not None and codecs.lookup(encoding).name == "iso8859-1"
-    if odd or latin:
+    is_page = encoding is not None and _is_code_page(encoding)
+    if odd or latin or (is_page and _looks_utf8(path)):
         text, notes = read_table_text(path, encoding)
         return WholeText(text), notes
     found = "utf-8-sig" if marked else "utf-8"
     return StreamedText(path, encoding or found, strict=encoding is not None), notes
+
+
+def _looks_utf8(path: Path) -> bool:
+    """Return whether a file is UTF-8 and not plain ASCII, without keeping it in memory."""
+    decoder, plain = codecs.getincrementaldecoder("utf-8")(), True
+    with open_unpacked(path) as (stream, _):
+        try:
+            while block := stream.read(AT_ONCE):
+                plain = decoder.decode(block).isascii() and plain
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
+    return not plain
 
 
 def read_table_text(path: Path, encoding: str | None = None) -> tuple[str, tuple[str, ...]]:
@@ -159,6 +175,7 @@ def read_table_text(path: Path, encoding: str | None = None) -> tuple[str, tuple
             tip = "unpack it first, or save it as CSV" if "name" not in what else None
             raise DataError(f"{path} is not text but {what}", tip=tip)
     if encoding is not None:
+        refuse_utf8(path, data, encoding)
         return _decode(path, data, encoding), notes + _note_controls(path, data, encoding)
     for mark, found in BYTE_ORDER_MARKS.items():
         if data.startswith(mark):
@@ -207,6 +224,43 @@ def check_utf8(path: Path, cells: list[str], lines: list[int]) -> None:
         f"{path}, line {lines[bad]}, is not in UTF-8: {raw[:60]!r}"
         + (f"; {shown}" if shown else ""),
         tip=type_task_option("csv.encoding", _choose_reading(list(readings), whole)),
+    )
+
+
+def _is_code_page(encoding: str) -> bool:
+    """Return whether an encoding reads the two bytes of a letter in UTF-8 as two letters."""
+    return len(b"\xc3\xa4".decode(encoding, "replace")) == 2
+
+
+def refuse_utf8(path: Path, data: bytes, encoding: str) -> None:
+    """Refuse to read UTF-8 in a code page, which would read each letter beyond ASCII as several.
+
+    Bytes of such letters in a code page are hardly ever UTF-8 all through.
+
+    Args:
+        path: The file.
+        data: All of its bytes.
+        encoding: The encoding that was asked for.
+
+    Raises:
+        DataError: All bytes are UTF-8, some of them beyond ASCII, and the encoding is a code page
+            of one byte a letter; the message names the first such line.
+    """
+    if data.isascii() or not _is_code_page(encoding):
+        return
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        return
+    number, line = next(
+        (at, line) for at, line in enumerate(text.splitlines(), 1) if not line.isascii()
+    )
+    word = next(word for word in re.split(r"[\s,;|]+", line) if not word.isascii())[:30]
+    wrong = word.encode().decode(encoding, "replace")
+    raise DataError(
+        f"{path} is in UTF-8, not in {encoding}, which would read {wrong!r} for {word!r} "
+        f"in line {number}",
+        tip=type_task_option("csv.encoding", "utf-8"),
     )
 
 

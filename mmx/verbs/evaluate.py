@@ -56,7 +56,14 @@ from mmx.verbs import evaluate_suites
 from mmx.verbs.arguments import Parser, list_allowed_packages
 from mmx.verbs.evaluate_other import evaluate_other
 from mmx.verbs.evaluate_sweep import evaluate_sweep, holds_runs_of_sweep, require_suites
-from mmx.verbs.opening import NOTHING_IS_MADE, choose_precision, open_config, read_key, read_typed
+from mmx.verbs.opening import (
+    HOW_WRITTEN,
+    NOTHING_IS_MADE,
+    choose_precision,
+    open_config,
+    read_key,
+    read_typed,
+)
 
 NAME = "eval"
 SUMMARY = "measure a run's model again on one of its splits"
@@ -68,12 +75,14 @@ def main(arguments: Sequence[str]) -> int:
     """Evaluate, and return the exit code."""
     given = _parser().parse_intermixed_args(arguments)
     tables = [word for word in given.settings if "=" not in word]
-    moved = [word for word in given.settings if is_openers_key(read_key(word))]
+    more = HOW_WRITTEN if tables else ()
+    keys = {word: read_key(word) for word in given.settings}
+    moved = [word for word, key in keys.items() if is_openers_key(key) or key in more]
     rate = next((word for word in given.settings if word.startswith("rate=")), None)
     suites = [word for word in given.settings if word not in (*moved, *tables, rate)]
     suites = evaluate_suites.read_suite_names(suites, str(given.run))
     rates = evaluate_suites.read_rates(rate, suites, str(given.run))
-    typed = read_typed(moved, "eval", given.run, NOTHING_IS_MADE)
+    typed = read_typed(moved, "eval", given.run, NOTHING_IS_MADE, more)
     if tables:
         _refuse_beside_table(tables, suites, given)
     console = Console(stderr=True)

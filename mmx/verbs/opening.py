@@ -22,6 +22,8 @@ from mmx.verbs.run_packages import list_other_versions, require_packages
 
 NOTHING_IS_MADE = ("output_dir", "cache", "cache_gb", "tracker", "callbacks")
 """Keys that eval and predict do not read, since they fill no cache and make no run."""
+HOW_WRITTEN = ("target.csv.encoding", "target.csv.delimiter", "target.csv.quoting")
+"""Keys that say how another table is written, which eval and predict read with that table."""
 EXAMPLES = ("data_dir", "target.path", "target.root", "source.path", "source.root", "device")
 
 SLIP = 0.85
@@ -34,7 +36,11 @@ def read_key(word: str) -> str:
 
 
 def read_typed(
-    words: Sequence[str], verb: str, run: Path, unread: Collection[str] = ()
+    words: Sequence[str],
+    verb: str,
+    run: Path,
+    unread: Collection[str] = (),
+    more: Collection[str] = (),
 ) -> ConfigNode:
     """Return the opener's settings among the words of a command line.
 
@@ -43,6 +49,7 @@ def read_typed(
         verb: The verb of the command line.
         run: The run directory, for advice.
         unread: The opener's keys that this verb does not read.
+        more: Keys that this verb reads besides the opener's.
 
     Raises:
         UsageError: A word is no setting that the opener of a run may change.
@@ -52,7 +59,7 @@ def read_typed(
         key = read_key(word)
         if "=" not in word:
             raise UsageError(f"unrecognized arguments: {word}", tip=f"mmx {verb} --help")
-        if not is_openers_key(key) or key.partition(".")[0] in unread:
+        if not (is_openers_key(key) or key in more) or key.partition(".")[0] in unread:
             raise _refuse_key(word, key, verb, run, unread)
     if not words:
         return {}

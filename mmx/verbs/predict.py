@@ -8,8 +8,10 @@ of them, for runs on one such modality. Each line names the row or file, the pre
 Every row is answered that can be. A row that cannot has an empty prediction; the column
 ``reason`` says why, and also which files a row names that do not exist: it is predicted
 without them. Both are counted on stderr; with --strict they fail. --keep carries columns of
-the table over, such as an id. data_dir=DIR, target.path=FILE and the like say where the
-run's own data has moved. stdout carries one line, the file that was written.
+the table over, such as an id. target.csv.encoding=utf-8, target.csv.delimiter=";" and
+target.csv.quoting=… say how DATA is written, where the run's table was written otherwise.
+data_dir=DIR, target.path=FILE and the like say where the run's own data has moved. stdout
+carries one line, the file that was written.
 
 Rows are read, answered and written in parts, so that a table of any size takes the same
 memory. --output names a .csv or a .parquet; an interrupted call leaves no file of that name.
@@ -31,7 +33,13 @@ from mmx.training.precision import choose_device
 from mmx.training.randomness import make_deterministic
 from mmx.untrusted import unusable_path
 from mmx.verbs.arguments import Parser, list_allowed_packages
-from mmx.verbs.opening import NOTHING_IS_MADE, choose_precision, open_config, read_typed
+from mmx.verbs.opening import (
+    HOW_WRITTEN,
+    NOTHING_IS_MADE,
+    choose_precision,
+    open_config,
+    read_typed,
+)
 from mmx.verbs.predict_answers import AskedRows, OpenedModel, answer_rows, print_notes
 from mmx.verbs.predict_file import open_predictions, require_format
 
@@ -103,7 +111,8 @@ def _read_words(words: Sequence[str], run: Path) -> tuple[Path | None, dict[str,
         raise UsageError(f"DATA: {shorten(data[0])} {reason}", tip="mmx predict --help")
     if len(data) > 1:
         raise UsageError(f"unrecognized arguments: {' '.join(data[1:])}", tip="mmx predict --help")
-    typed = read_typed(settings, "predict", run, NOTHING_IS_MADE)
+    more = HOW_WRITTEN if data else ()
+    typed = read_typed(settings, "predict", run, NOTHING_IS_MADE, more)
     return Path(data[0]) if data else None, typed
 
 

@@ -292,3 +292,23 @@ def test_a_format_that_is_not_written_is_refused(
     said = capsys.readouterr().err
     assert ".csv or .parquet, not as .jsonl" in said
     assert "tip: --output p.csv" in said
+
+
+def test_a_table_in_another_encoding_is_read_as_the_message_says(
+    run: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "picture,title,year,label\n1.png,coat é 1,2001,coat\n2.png,shoe 2,2002,shoe\n"
+    plain, page = folder / "plain.csv", folder / "page.csv"
+    plain.write_text(text, encoding="utf-8")
+    page.write_text(text, encoding="windows-1252")
+    _, expected = predicted(run, str(plain))
+    assert predicted(run, str(page)) == (1, [])
+    assert "tip: target.csv.encoding=windows-1252 " in capsys.readouterr().err
+    assert predicted(run, str(page), "target.csv.encoding=windows-1252") == (0, expected)
+    capsys.readouterr()
+    assert main(["eval", str(run), str(plain)]) == 0
+    on_plain = capsys.readouterr().out
+    assert main(["eval", str(run), str(page), "target.csv.encoding=windows-1252"]) == 0
+    assert capsys.readouterr().out.replace("page", "plain") == on_plain
+    # Without another table it would change how the run's own is read.
+    assert predicted(run, "target.csv.encoding=windows-1252") == (2, [])

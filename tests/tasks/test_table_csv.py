@@ -16,6 +16,7 @@ from refusals import check_error, check_notes
 from mmx.errors import DataError
 from mmx.tasks import compressed
 from mmx.tasks.csv_format import CsvFormat
+from mmx.tasks.csv_rows import check_csv
 from mmx.tasks.table import Table
 
 
@@ -114,6 +115,18 @@ def test_encodings(tmp_path):
     # NUL bytes that no UTF-16 has
     error = refusal(write(tmp_path / "d.csv", b"t,y\n\0,a\nb,b"))
     check_error(error, tmp_path / "d.csv", "line 2", "NUL", types=["target.csv.encoding=utf-16-le"])
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "windows-1252", "windows-1251"])
+def test_utf8_is_not_read_in_a_code_page(tmp_path, encoding):
+    path = write(tmp_path / "a.csv", "t,y\nplain,a\nein grüner,b\n".encode())
+    wrong = "grüner".encode().decode(encoding)
+    says = [f"is in UTF-8, not in {encoding}", f"{wrong!r} for 'grüner' in line 3"]
+    error = refusal(path, csv=CsvFormat(encoding=encoding))
+    check_error(error, path, *says, types=["target.csv.encoding=utf-8"])
+    with pytest.raises(DataError, match="is in UTF-8, not in"):  # as predict reads it, by parts
+        check_csv(path, CsvFormat(encoding=encoding))
+    assert texts(path, csv=CsvFormat(encoding="utf-8")) == ["plain", "ein grüner"]
 
 
 @pytest.mark.parametrize(
