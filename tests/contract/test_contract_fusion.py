@@ -109,6 +109,22 @@ class DeadParameter(Good):
         self.unused = nn.Parameter(torch.ones(3))
 
 
+class DeadAlone(Good):
+    """Softmax over the modalities: of a single one it is always 1, and its layer learns nothing."""
+
+    def __init__(self, widths: dict[str, Widths], *, outputs: int) -> None:
+        super().__init__(widths, outputs=outputs)
+        self.gates = nn.ModuleDict({n: nn.Linear(widths[n].pooled, 1) for n in self.modalities})
+
+    def joined(self, features: Given, present: Present) -> Tensor:
+        names = self.modalities
+        pooled = [zero_absent(features[name].pooled, present[name]) for name in names]
+        values = torch.stack([self.maps[n](x) for n, x in zip(names, pooled, strict=True)], dim=1)
+        scores = torch.stack([self.gates[n](x) for n, x in zip(names, pooled, strict=True)], dim=1)
+        absent = ~torch.stack([present[name] for name in names], dim=1)[:, :, None]
+        return (scores.masked_fill(absent, -torch.inf).softmax(dim=1) * values).sum(dim=1)
+
+
 class ReadsOne(Good):
     def joined(self, features: Given, present: Present) -> Tensor:
         name = self.modalities[0]
@@ -238,6 +254,7 @@ CAUGHT = {
     OrderOfFeatures: "any order of the dict",
     DeadParameter: "gradients",
     ReadsOne: "gradients",
+    DeadAlone: "gradients",
     InDouble: "dtype",
     AlwaysDrops: "the same again",
     DrawsOnItsOwn: "the same again",
@@ -285,11 +302,18 @@ def test_each_is_caught_by_its_own_check(kind: type, promise: str) -> None:
         (WithoutWidth, "expected the constructor to set self.width to an int; seen None"),
         (
             DeadParameter,
-            "expected a gradient in every trainable parameter after one step; none reaches unused",
+            "expected a gradient in every trainable parameter after one step, with 3 modalities; "
+            "none reaches unused",
+        ),
+        (
+            DeadAlone,
+            "expected a gradient in every trainable parameter after one step, with 1 modality "
+            "(what weighs one against others is made only where len(widths) > 1); none reaches "
+            "gates.text.weight, gates.text.bias",
         ),
         (
             ReadsOne,
-            "expected every modality to be read; no gradient reaches text, image",
+            "expected every modality to be read, of 3 modalities; no gradient reaches text, image",
         ),
         (InDouble, "expected torch.float32 of torch.float32 features; seen torch.float64"),
         (
