@@ -47,9 +47,9 @@ def regularizer() -> Callable[..., Regularizer]:
 
 @pytest.fixture
 def bound() -> Callable[..., Penalty]:
-    """Return ``bind(world, name, **options) -> Penalty``, in the world's dtype."""
+    """Return ``bind(world, name, **options) -> Penalty``: bound at w0, before the target moves."""
 
     def bind(world: World, name: str, **options: Any) -> Penalty:
-        return make_regularizer(name, **options).bind(world.make_context()).to(world.dtype)
+        return world.bind(make_regularizer(name, **options))
 
     return bind
