@@ -6,14 +6,16 @@ and no expected text has to be changed.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import inspect
 from collections.abc import Iterable
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any
+from typing import Any, get_type_hints
 
+import pydantic
 import yaml
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -80,6 +82,23 @@ def classes(group: str) -> dict[str, type[Any]]:
 def keys(group: str, option: str) -> list[str]:
     """Return the keys that an option has, in the order of its file."""
     return [key for key in read(options(group)[option]) if key != "_target_"]
+
+
+def make_up_required(path: Path) -> dict[str, Any]:
+    """Return a value for each option that a file leaves to the user (``???``), of its type."""
+    required = [name for name, value in read(path).items() if value == "???"]
+    hints = get_type_hints(class_of(path).__init__, include_extras=True) if required else {}
+    return {name: _make_up(hints[name]) for name in required}
+
+
+def _make_up(hint: Any) -> Any:
+    """Return the first of a few plain values that an annotation accepts."""
+    adapter = pydantic.TypeAdapter(hint)
+    for value in ("given", 1, 0.5, ["given"], {"given": "given"}):
+        with contextlib.suppress(pydantic.ValidationError):
+            adapter.validate_python(value, strict=True)
+            return value
+    raise ValueError(f"no plain value is known for {hint}")
 
 
 def with_key(group: str, key: str) -> list[str]:

@@ -53,6 +53,9 @@ from mmx.transfer import Start
 from mmx.transfer.base import start_fresh
 from mmx.transfer.regularizers import Penalty
 
+# Test files import them later; their asserts show values too.
+pytest.register_assert_rewrite("metric_cases", "refusals")
+
 settings.register_profile("on any machine", deadline=None)  # no test asserts a time
 settings.load_profile("on any machine")
 

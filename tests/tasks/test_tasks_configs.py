@@ -7,7 +7,7 @@ from typing import Any
 
 import pydantic
 import pytest
-from catalogue import with_key
+from catalogue import make_up_required, with_key
 from omegaconf import OmegaConf
 
 from mmx.tasks import Task
@@ -48,7 +48,7 @@ def test_a_config_states_every_option(name):
     assert path.read_text().startswith("# ")
     surroundings = {"seed": 3, "data_dir": "data", "download": False}
     config = OmegaConf.create({**surroundings, "task": OmegaConf.load(path)})
-    for key, value in GIVEN.get(name, {}).items():
+    for key, value in (GIVEN.get(name) or make_up_required(path)).items():
         OmegaConf.update(config, f"task.{key}", value)
     node = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)["task"]
     task = built(node)
