@@ -22,7 +22,9 @@ from mmx.modalities.tabular_kinds import (
     Cell,
     Kinds,
     KnownCells,
+    advise_missing,
     group_alike,
+    misspelled_cell,
     note_doubtful_numbers,
     parse_number,
     read_number,
@@ -240,7 +242,7 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
                 found.append(
                     f"tabular: column '{name}' is read as words, since {len(words)} of "
                     f"{len(cells)} cells of the training rows are not numbers, such as "
-                    f"{words[0]!r}; the task's missing=[…] lists cells that count as missing"
+                    f"{words[0]!r}; {advise_missing(map(str, words))}"
                 )
         for name, known in zip(spec.categorical, spec.categories, strict=True):
             found += [
@@ -418,12 +420,7 @@ def _read_number(column: TabularColumn, name: str, row: int, spelling: Spelling 
         return math.nan
     number = read_number(cell, spelling)
     if number is None:
-        raise DataError(
-            f"{column.name_row(row)}: column '{name}' holds {cell!r}, but only numbers in the "
-            "training rows",
-            tip="list it in target.missing if it stands for no value; "
-            f"{type_override('target.tabular.categorical', [name])} reads words",
-        )
+        raise misspelled_cell(f"{column.name_row(row)}: column '{name}'", name, cell, spelling)
     return number
 
 

@@ -41,6 +41,10 @@ LOST_SHARE = 1e-7
 """Rounding error that is accepted, as a share of the range of a column."""
 NEARLY_ALL = 0.95
 """Share of its cells that differ in a column of identifiers."""
+USUAL_MISSING = ("", "NA", "NaN", "nan", "null")
+"""Cells that count as missing in every table."""
+MOST_TYPED = 8
+"""Most words that are typed in full in what to type."""
 INSPECTED_CELLS = 20
 """Cells that are inspected to tell words from numbers and dates."""
 IDENTIFIER = re.compile(r"(^|[_\W])(id|uuid|guid|idx|index|key)$|^unnamed: 0$", re.I)
@@ -96,11 +100,12 @@ class KnownCells:
         """
         if not self.cells or (self.is_plain and self.decimal != ","):
             return None
-        # Most columns of words show it in their first cell.
-        if not any(character.isdigit() for character in str(self.cells[0])):
-            return None
         there = self._find_texts()
         if not there:  # numbers of the file have one reading
+            return None
+        # Most columns of words show it in their first cell.
+        if not any(character.isdigit() for character in str(self.cells[0])):
+            self._refuse_commas(there)
             return None
         try:
             spelling = self._find_spelling_of(there)
@@ -204,12 +209,17 @@ class KnownCells:
         commas = [cell for cell in there if COMMA.fullmatch(cell.strip())]
         if 2 * len(commas) <= len(there):
             return
-        other = next((cell for cell in there if cell not in commas), commas[-1])
+        others = [cell for cell in there if Spelling(",").parse(cell) is None]
+        words = [cell for cell in others if not any(map(str.isdigit, cell))]
+        other = next(iter([*words, *others]), commas[-1])
+        tip = "correct the cell, or list it in target.missing"
+        if words:
+            tip = advise_missing(words)
         raise DataError(
             f"{self._place(there, other)} holds {other!r}, but {commas[0]!r} in "
             f"{self.name_row(there[commas[0]])}: numbers are read where all cells are written "
             "alike",
-            tip=f"correct the cell, or list it in target.missing; {self.words}",
+            tip=f"{tip}; {self.words}",
         )
 
     def _place(self, there: Mapping[str, int], cell: str) -> str:
@@ -262,6 +272,15 @@ def refuse_doubtful_points(plain: Iterable[KnownCells], spellings: Mapping[str, 
                 "so that the point may separate thousands",
                 tip=f'{_type_decimal(",")}, or "."',
             )
+
+
+def advise_missing(words: Iterable[str]) -> str:
+    """Return what to type so that words count as missing cells, besides the usual ones."""
+    own = [word for word in dict.fromkeys(words) if word not in USUAL_MISSING]
+    if len(own) > MOST_TYPED:
+        return "target.missing=[…], with all of them, counts such cells as missing"
+    typed = type_override("target.missing", [*USUAL_MISSING, *own])
+    return f"{typed} counts such cells as missing"
 
 
 def _type_decimal(mark: str) -> str:
@@ -328,3 +347,19 @@ def parse_number(cell: Cell) -> float | None:
     """Return the cell as a finite number, or None if it is not one."""
     number = None if cell is None else read_float(cell)
     return number if number is not None and math.isfinite(number) else None
+
+
+def misspelled_cell(place: str, name: str, cell: Cell, spelling: Spelling | None) -> DataError:
+    """Return the error of a cell that is no number as the training rows write them."""
+    words = type_override("target.tabular.categorical", [name]) + " reads words"
+    if spelling is not None and spelling.reading != "date" and parse_number(cell) is not None:
+        mark = "comma" if spelling.reading == "," else "point"
+        unit = f" and the unit {spelling.unit}" if spelling.unit else ""
+        return DataError(
+            f"{place} holds {cell!r}, but numbers with a decimal {mark}{unit} in the training rows",
+            tip=f"write it as they do; {words}",
+        )
+    return DataError(
+        f"{place} holds {cell!r}, but the training rows hold only numbers",
+        tip=f"list it in target.missing if it stands for no value; {words}",
+    )

@@ -15,6 +15,7 @@ from mmx.modalities.audio import Audio
 from mmx.modalities.image import Image
 from mmx.modalities.sequence import Sequences
 from mmx.modalities.tabular import Tabular
+from mmx.modalities.tabular_kinds import USUAL_MISSING
 from mmx.modalities.text import TextColumn
 from mmx.modalities.vector import Vector
 from mmx.modalities.video import Video
@@ -107,7 +108,7 @@ class Table(CutTask):
     kind: Kind = "classes"
     label_separator: str = "|"
     root: str | None = None
-    missing: list[str] = field(default_factory=lambda: ["", "NA", "NaN", "nan", "null"])
+    missing: list[str] = field(default_factory=lambda: list(USUAL_MISSING))
     unlabelled: Literal["refuse", "drop"] = "refuse"
     unusable: Literal["refuse", "drop"] = "refuse"
     labelled: bool = True

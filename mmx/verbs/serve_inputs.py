@@ -26,6 +26,7 @@ from mmx.modalities.image import Image
 from mmx.modalities.sequence import SequenceColumn, SequenceSpec
 from mmx.modalities.sounds import holds_more
 from mmx.modalities.tabular import TabularColumn, TabularSpec
+from mmx.modalities.tabular_kinds import USUAL_MISSING
 from mmx.modalities.text import TextColumn
 from mmx.modalities.vector import VectorColumn, VectorSpec
 from mmx.printable import shorten
@@ -37,7 +38,7 @@ from mmx.tasks.table_parts import RowsToPredict
 from mmx.verbs.predict_answers import OpenedModel
 from mmx.verbs.predict_source import FILES
 
-MISSING = frozenset({"", "NA", "NaN", "nan", "null"})
+MISSING = frozenset(USUAL_MISSING)
 """Texts that stand for a missing cell where the task does not say which do."""
 DATA_ADDRESS = "data:"
 RequestRow = Mapping[str, Any]

@@ -128,10 +128,11 @@ def test_digest_is_names_and_cells():
 def test_a_column_of_numbers_that_a_few_words_have_made_categorical_is_remarked():
     cells = {"price": ["1", "n/a", "2", "4", "?", None], "code": ["1", "2", "x", "y", "?", "z"]}
     column, rows = TabularColumn(cells), [0, 1, 2, 3, 5]
+    typed = """'target.missing=["",NA,"NaN","nan","null",n/a]' counts such cells as missing"""
     for modality, expected in (
         (
             Tabular(),
-            [("tabular", "'price'", "as words", "1 of 4 cells", "'n/a'", "missing=[…]")],
+            [("tabular", "'price'", "as words", "1 of 4 cells", "'n/a'", typed)],
         ),
         (Tabular(categorical=("price",)), []),
     ):

@@ -103,6 +103,14 @@ def test_what_is_no_number_in_all_cells_stays_words(cells):
         ),
         (["€5", "$7"], ["'n'", "'€5'", "'$7'"], ["target.tabular.categorical=[n]"]),
         (["1,5", "2,5", "2.5"], ["row 3", "'2.5'", "'1,5'", "row 1"], ["target.missing"]),
+        (  # whichever cell is the first
+            ["k.A.", "1,5", "2", "2,5", "-", "3,5", "4,5"],
+            ["row 1", "'k.A.'", "'1,5'", "row 2"],
+            [
+                """'target.missing=["",NA,"NaN","nan","null",k.A.,"-"]' counts such cells""",
+                "target.tabular.categorical=[n]",
+            ],
+        ),
     ],
 )
 def test_doubtful_numbers_are_asked_about(cells, says, types):
@@ -144,7 +152,8 @@ def test_training_decides_how_later_rows_are_read():
     assert float(value) * spec.stds[0] + spec.means[0] == pytest.approx(1.234)
     with pytest.raises(DataError) as error:
         modality.encode(column, [3], spec)
-    check_error(error.value, "row 4", "'7.5'", types=["target.tabular.categorical=[n]"])
+    says = ["row 4", "'7.5'", "decimal comma"]
+    check_error(error.value, *says, types=["target.tabular.categorical=[n]"])
 
 
 def test_identifiers_are_left_out_unless_asked_for(tmp_path):
