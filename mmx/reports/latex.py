@@ -21,6 +21,12 @@ LATEX = {
     "–": "--",
 }
 """What LaTeX would obey or does not know, and what is written for it."""
+UNKNOWN_LATIN = frozenset("«»ÐÞðþĄąĐđĘęĦħĮįĸĿŀŉŊŋŦŧŲųſ")
+"""Of Latin-1 and Latin Extended-A, what pdflatex does not print without a package."""
+KNOWN = frozenset(map(chr, range(0xA0, 0x180))) - UNKNOWN_LATIN | frozenset("ȘșȚț—‘’“”•€")
+"""Letters beyond ASCII that it does print."""
+MOST_LETTERS = 10
+"""Letters that are named at most."""
 
 
 def escape_latex(text: str) -> str:
@@ -30,6 +36,29 @@ def escape_latex(text: str) -> str:
     # A hyphen before a number is its sign.
     text = re.sub(r"(?<![\w.])-(?=[0-9])", "−", text)
     return guard + "".join(LATEX.get(character, character) for character in text)
+
+
+def explain_unknown_letters(table: str) -> str:
+    """Return which letters of a table pdflatex does not know and what prints them; empty if none.
+
+    Args:
+        table: Lines of LaTeX; comments, which are not printed, may hold any letter.
+    """
+    lines = [line for line in table.split("\n") if not line.startswith("%")]
+    found = [x for x in dict.fromkeys("".join(lines)) if not x.isascii() and x not in KNOWN]
+    if not found:
+        return ""
+    named = "".join(found[:MOST_LETTERS]) + ("…" if len(found) > MOST_LETTERS else "")
+    return (
+        f"pdflatex does not know {named}: compile with lualatex or xelatex, in a font that has "
+        "them (\\usepackage{fontspec} \\setmainfont{…})"
+    )
+
+
+def note_unknown_letters(table: str) -> str:
+    """Return a table with a comment before it on the letters that pdflatex does not know."""
+    note = explain_unknown_letters(table)
+    return f"% {note}\n{table}" if note else table
 
 
 def shrink(lines: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ same test rows.
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -136,7 +137,10 @@ def _mean_as_data(mean: GroupMean) -> Json:
 
 
 def compare_many(
-    groups: Sequence[RunGroup], metric: str | None = None, notes: Sequence[str] = ()
+    groups: Sequence[RunGroup],
+    metric: str | None = None,
+    notes: Sequence[str] = (),
+    words: Sequence[str] = ("outputs",),
 ) -> ManyRuns:
     """Compare groups of finished runs.
 
@@ -145,12 +149,13 @@ def compare_many(
         metric: A test metric that all runs have; None for that of their gains, or else the first
             that is no loss.
         notes: On how the runs were chosen, to stand with the comparison.
+        words: By which the runs were chosen, as typed after ``mmx compare``, for tips.
 
     Raises:
         UsageError: The metric is not one that all runs have, or they have none in common.
     """
     runs = [run for group in groups for run in group.runs]
-    chosen = _choose_metric(runs, metric)
+    chosen = _choose_metric(groups, metric, words)
     larger, unknown = _find_larger_is_better(runs, chosen)
     lines = [_make_line(group, chosen, larger) for group in groups]
     marked: list[GroupLine] = []
@@ -178,27 +183,40 @@ def _score(mean: GroupMean, larger: bool) -> float:
     return mean.value if larger else -mean.value
 
 
-def _choose_metric(runs: Sequence[FinishedRun], given: str | None) -> str:
+def _choose_metric(groups: Sequence[RunGroup], given: str | None, words: Sequence[str]) -> str:
     """Return the metric to compare by: the given one, or the first that all runs have."""
+    runs = [run for group in groups for run in group.runs]
     every = [run.summary.target.metrics.get("test", {}) for run in runs]
     common = [name for name in every[0] if all(name in found for found in every)]
-    if given is not None and given not in common:
+    if given is not None and given in common:
+        return given
+    if given is not None and common:
         near = closest(given, common)
         raise UsageError(
-            f"--metric {given}: all runs have {', '.join(common) or 'no metric in common'}",
-            tip=f"--metric {near or (common or ['accuracy'])[0]}",
+            f"--metric {given}: all runs have {', '.join(common)}",
+            tip=f"--metric {near or common[0]}",
         )
-    if given is not None:
-        return given
     if (own := _find_own_metric(runs)) in common:
         return own
     if (first := _find_first_metric(common)) != LOSS:
         return first
-    kinds = dict.fromkeys(_find_first_metric(found) for found in every)
+    kinds = list(dict.fromkeys(_find_first_metric(found) for found in every))
     raise UsageError(
         f"the runs have no test metric in common: some have {', some '.join(kinds)}",
-        tip=f"mmx compare outputs '{next(iter(kinds))}!=null'",
+        tip=_advise_kind(groups, kinds, words),
     )
+
+
+def _advise_kind(groups: Sequence[RunGroup], kinds: Sequence[str], words: Sequence[str]) -> str:
+    """Return the same comparison of those runs that have a metric, where they are two groups."""
+    for kind in kinds:
+        measured = [
+            any(kind in run.summary.target.metrics.get("test", {}) for run in group.runs)
+            for group in groups
+        ]
+        if kind != LOSS and sum(measured) > 1:
+            return shlex.join(["mmx", "compare", *words, f"{kind}!=null"])
+    return "mmx list   (which other runs there are)"
 
 
 def _find_first_metric(names: Iterable[str]) -> str:

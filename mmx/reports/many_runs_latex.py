@@ -12,7 +12,7 @@ from functools import partial
 
 from mmx.printable import VALUE, one_line
 from mmx.reports.group_line import GroupLine
-from mmx.reports.latex import escape_latex, shrink
+from mmx.reports.latex import escape_latex, note_unknown_letters, shrink
 from mmx.reports.many_runs import ManyRuns
 from mmx.reports.many_runs_table import (
     describe_comparison,
@@ -49,7 +49,8 @@ def format_latex(found: ManyRuns) -> str:
     body = [" & ".join(row) + r" \\" for row in rows]
     form = "l" * len(columns)
     lines = _break_pages(form, head, body) if len(rows) > PAGE else _fit(form, head, body)
-    return "\n".join([*comments, "{" + "".join(SIZE) + "%", *lines, "}"]) + "\n"
+    table = "\n".join([*comments, "{" + "".join(SIZE) + "%", *lines, "}"]) + "\n"
+    return note_unknown_letters(table)
 
 
 def _fit(form: str, head: str, body: list[str]) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from mmx.csv_text import format_csv
 from mmx.printable import VALUE, one_line
-from mmx.reports.latex import escape_latex, shrink
+from mmx.reports.latex import escape_latex, note_unknown_letters, shrink
 from mmx.reports.many_runs_table import Format, escape_markdown, format_comparison_json
 from mmx.reports.transfer_matrix import ITSELF, Matrix, MatrixCell, TransferMatrix
 
@@ -152,4 +152,4 @@ def _format_latex(found: TransferMatrix) -> str:
             shown = [f"\\textbf{{{x}}}" if y else x for x, y in zip(cells, clear, strict=True)]
             table.append(" & ".join(shown) + r" \\")
         lines += shrink([*table, "\\bottomrule", "\\end{tabular}"])
-    return "\n".join(lines) + "\n"
+    return note_unknown_letters("\n".join(lines) + "\n")

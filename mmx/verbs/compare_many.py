@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mmx.errors import UsageError
 from mmx.reports.compare_page import render_comparison
+from mmx.reports.latex import explain_unknown_letters
 from mmx.reports.many_runs import compare_many
 from mmx.reports.many_runs_figure import draw_figure, require_figure_path
 from mmx.reports.many_runs_latex import format_latex
@@ -51,12 +52,15 @@ def print_many(
             "there is nothing to compare",
             tip=_advise_key(words, conditions, runs),
         )
-    many = compare_many(groups, metric, notes=notes)
+    keys = ["--by", ",".join(by)] if by else []
+    many = compare_many(groups, metric, notes=notes, words=[*words, *conditions, *keys])
     if form == "html":
         text = render_comparison(many)
     else:
         text = format_latex(many) if form == "latex" else format_many(many, form)
     print(text, end="")
+    if form == "latex" and (unknown := explain_unknown_letters(text)):
+        print(f"note: {unknown}", file=sys.stderr)
     if figure is not None:
         draw_figure(many, figure)
         print(f"figure: {figure}", file=sys.stderr)

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmx.errors import UsageError
 from mmx.printable import shorten
+from mmx.reports.latex import explain_unknown_letters
 from mmx.reports.many_runs_figure import require_figure_path
 from mmx.reports.many_runs_table import FORMATS
 from mmx.reports.matrix_page import render_matrix
@@ -83,10 +84,11 @@ def main(arguments: Sequence[str]) -> int:
         found, code = _read(places, others, given.metric), 0
     else:
         found, code = _run(given, ["mmx", "matrix", *arguments])
-    print(
-        render_matrix(found) if given.format == "html" else format_matrix(found, given.format),
-        end="",
-    )
+    html = given.format == "html"
+    text = render_matrix(found) if html else format_matrix(found, given.format)
+    print(text, end="")
+    if given.format == "latex" and (unknown := explain_unknown_letters(text)):
+        print(f"note: {unknown}", file=sys.stderr)
     if given.figure is not None:
         draw_matrix(found, given.figure)
         print(f"figure: {given.figure}", file=sys.stderr)
