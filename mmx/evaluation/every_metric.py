@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 from mmx.metrics import Answers, Metric, find_built_in
@@ -61,6 +62,8 @@ def measure_labels(
 ) -> dict[str, dict[str, float | None]]:
     """Return label to the metrics of that label alone, with its number of rows; empty without.
 
+    Precision is None for a label that is never predicted, and recall for one that no row has.
+
     Args:
         outputs: ``(N, C)`` on the CPU.
         values: ``(N, C)`` labels on the CPU.
@@ -79,8 +82,26 @@ def measure_labels(
             for each in metrics.values()
             if each.name.removesuffix("_macro") in OF_LABELS
         }
-        found[name] = {"support": int(alone.truth.sum()), **of_label}
+        found[name] = {
+            "support": int(alone.truth.sum()),
+            **_find_precision_recall(alone.truth, alone.decided),
+            **of_label,
+        }
     return found
+
+
+def _find_precision_recall(
+    truth: npt.NDArray[Any], decided: npt.NDArray[Any]
+) -> dict[str, float | None]:
+    """Return precision and recall of one label, None where their denominator is 0.
+
+    Args:
+        truth: ``(N, 1)`` 0 and 1.
+        decided: ``(N, 1)`` what the model decides.
+    """
+    hits = int((truth * decided).sum())
+    of = {"precision": int(decided.sum()), "recall": int(truth.sum())}
+    return {name: hits / count if count else None for name, count in of.items()}
 
 
 def find_intervals(

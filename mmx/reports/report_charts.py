@@ -30,6 +30,8 @@ WIDE_CLASSES = 12
 """Classes of a matrix in which counts are written also on a narrow screen."""
 FATES = {"copied": COLOURS[0], "adapted": COLOURS[2], "frozen": COLOURS[4], "fresh": PLAIN}
 LABELS = {
+    "precision": "precision",
+    "recall": "recall",
     "f1": "F1",
     "average_precision": "average precision",
     "auroc": "AUROC",
@@ -231,14 +233,23 @@ def draw_classes(found: ClassTable | None) -> Chart | None:
 
 
 def list_label_metrics(found: PartMetrics) -> Grid | None:
-    """Return the metrics and support of each label; None without labels."""
+    """Return the metrics and support of each label, the lowest F1 first; None without labels.
+
+    A run of before a metric was recorded for each label has no column of it.
+    """
     if not found:
         return None
+    keys = [key for key in LABELS if any(key in each for each in found.values())]
     rows = tuple(
-        (name, f"{each.get('support') or 0:,.0f}", *(_format_part(each.get(key)) for key in LABELS))
-        for name, each in found.items()
+        (
+            name,
+            f"{found[name].get('support') or 0:,.0f}",
+            *(_format_part(found[name].get(key)) for key in keys),
+        )
+        for name in _order_parts(found, "f1")
     )
-    return Grid("Labels on the test rows", ("label", "rows", *LABELS.values()), rows)
+    heads = ("label", "rows", *(LABELS[key] for key in keys))
+    return Grid("Labels on the test rows", heads, rows)
 
 
 def draw_labels(found: PartMetrics) -> Chart | None:
@@ -251,6 +262,16 @@ def draw_labels(found: PartMetrics) -> Chart | None:
         for name, each in found.items()
     }
     return _draw_parts("labels", parts, ("F1", "average precision"), "value", grid)
+
+
+def _order_parts(parts: PartMetrics, first: str) -> list[str]:
+    """Return names of classes or labels by a metric, the lowest first, those without it before."""
+
+    def place(name: str) -> float:
+        value = parts[name].get(first)
+        return -math.inf if value is None else value
+
+    return sorted(parts, key=place)
 
 
 def _draw_parts(
@@ -270,8 +291,7 @@ def _draw_parts(
         grid: The numbers as a table.
     """
     first, _ = kinds
-    order = sorted(parts, key=lambda name: -1 if (v := parts[name][first]) is None else v)
-    order = order[:MOST_CLASSES]
+    order = _order_parts(parts, first)[:MOST_CLASSES]
     values = [
         {"row": name, "x": value, "kind": kind, "text": f"{kind} {value:.3f}"}
         for name in order

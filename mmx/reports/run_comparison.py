@@ -77,8 +77,13 @@ def _select_comparable(*summaries: Json) -> list[Json]:
     is_own_control = any("auto" in each and each.get("mode") == "scratch" for each in transfers)
     left_out = {"transfer": {"auto"}, "target": _list_absent(summaries)}
     found = []
+    unshared = _list_unshared_label_metrics(summaries)
     for summary in summaries:
         node = {"transfer": {}, **summary}
+        if unshared:
+            labels = node["target"]["labels"]
+            kept = {name: _leave_out(own, unshared) for name, own in labels.items()}
+            node["target"] = {**node["target"], "labels": kept}
         names = [name for name in NUMBERS if name in node]
         if is_own_control:
             names = [name for name in names if name not in ("control", "gain")]
@@ -90,6 +95,15 @@ def _list_absent(summaries: Sequence[Json]) -> set[str]:
     """Return the entries of the target that one of the summaries does not record."""
     targets = [each.get("target", {}) for each in summaries]
     return {key for key in ADDED_OF_TARGET if not all(each.get(key) for each in targets)}
+
+
+def _list_unshared_label_metrics(summaries: Sequence[Json]) -> set[str]:
+    """Return the metrics of labels that one of two summaries, of an older mmx, does not record."""
+    labels = [each.get("target", {}).get("labels") or {} for each in summaries]
+    if not all(labels):
+        return set()
+    old, new = ({key for own in each.values() for key in own} for each in labels)
+    return old ^ new
 
 
 def _leave_out(value: Any, keys: Collection[str]) -> Any:

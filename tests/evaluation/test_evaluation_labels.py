@@ -33,12 +33,22 @@ def test_labels_have_the_values_of_scikit_learn(count):
         assert found[name] == pytest.approx(
             {
                 "support": true.sum(),
+                "precision": sk.precision_score(true, score > 0.5),
+                "recall": sk.recall_score(true, score > 0.5),
                 "accuracy": sk.accuracy_score(true, score > 0.5),
                 "f1": sk.f1_score(true, score > 0.5),
                 "auroc": sk.roc_auc_score(true, score),
                 "average_precision": sk.average_precision_score(true, score),
             }
         )
+
+
+def test_precision_and_recall_are_none_where_nothing_is_counted():
+    outputs, truth, target = make(2)
+    outputs[:, 0], truth[:, 1] = -1.0, 0.0  # never predicted; on no row
+    found = measure_labels(outputs, truth, target)
+    assert (found["sea"]["precision"], found["sea"]["recall"]) == (None, 0.0)
+    assert (found["sky"]["precision"], found["sky"]["recall"]) == (0.0, None)
 
 
 def test_f1_of_one_label_lies_in_its_interval_and_is_that_of_the_label():
@@ -59,6 +69,15 @@ def test_the_mean_f1_of_labels_is_that_of_scikit_learn(seed):
     assert measure_f1_of_labels(truth, decided) == pytest.approx(wanted, abs=1e-15)
 
 
+def test_the_report_has_a_column_of_each_metric_that_the_run_records():
+    grid = list_label_metrics(measure_labels(*make(3)))
+    assert grid is not None
+    names = ("precision", "recall", "F1", "average precision", "AUROC", "accuracy")
+    assert grid.columns == ("label", "rows", *names)
+    found = [row[4] for row in grid.rows]
+    assert found == sorted(found)
+
+
 def test_the_report_shows_the_label_of_lowest_f1_first():
     found = {
         "sea": {"support": 12.0, "f1": 0.75, "average_precision": 0.5, "auroc": None},
@@ -66,9 +85,9 @@ def test_the_report_shows_the_label_of_lowest_f1_first():
     }
     grid = list_label_metrics(found)
     assert grid is not None
-    assert grid.columns == ("label", "rows", "F1", "average precision", "AUROC", "accuracy")
-    assert grid.rows[0] == ("sea", "12", "0.750", "0.500", "–", "–")
-    assert grid.rows[1][:2] == ("sky", "1,200")
+    assert grid.columns == ("label", "rows", "F1", "average precision", "AUROC")
+    assert grid.rows[0] == ("sky", "1,200", "0.250", "1.000", "0.500")
+    assert grid.rows[1] == ("sea", "12", "0.750", "0.500", "–")
     chart = draw_labels(found)
     assert chart is not None
     assert chart.title == "Each label, lowest F1 first"

@@ -59,6 +59,20 @@ def test_what_drifted_is_named_with_what_differs_around_it(tmp_path: Path) -> No
     assert found.around == {"seed": (0, 1), "versions.torch": ("2", "3")}
 
 
+def test_metrics_of_labels_that_an_older_run_lacks_are_no_difference(tmp_path: Path) -> None:
+    def of_labels(**more: float) -> dict[str, Any]:
+        labels = {"sea": {"f1": 0.5, **more}, "a.b": {"f1": 0.25, **more}}
+        return {**SUMMARY, "target": {"metrics": {}, "labels": labels}}
+
+    old, new = of_labels(), of_labels(precision=0.5, recall=0.75)
+    for pair in ((old, new), (new, old)):
+        found = compare(*(run(tmp_path, each) for each in pair))
+        assert (found.drifted, found.identical) == ({}, 5)
+    new["target"]["labels"]["sea"]["f1"] = 0.75
+    found = compare(run(tmp_path, old), run(tmp_path, new))
+    assert found.drifted == {"target.labels.sea.f1": (0.5, 0.75)}
+
+
 def test_differing_goes_by_path() -> None:
     assert find_differing({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}, "d": 4}) == {
         "a.c": (2, 3),
