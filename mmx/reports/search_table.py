@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mmx.csv_text import format_csv
+from mmx.reports.summary_lines import format_gain_sentence
 from mmx.reports.view import format_metrics
 from mmx.runs.atomic import write_text
 from mmx.runs.directory import RunDirectory
@@ -72,12 +73,13 @@ def describe_choice(
     """
     counts = {state: sum(row.state == state for row in rows) for state in STATES}
     told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    yield f"tried: {len(rows)} settings ({told})"
+    yield f"tried: {len(rows)} {'setting' if len(rows) == 1 else 'settings'} ({told})"
     scores = np.array([row.score for row in rows if row.score is not None], dtype=np.float64)
     low, middle = np.quantile(scores, [0.0, 0.5])
     yield (
-        f"validation: {best.score:.4f} for the winner; over the {len(scores)} trained to their end "
-        f"from {low:.4f}, median {middle:.4f}. The best of many is optimistic on validation"
+        f"validation: {best.score:.4f} for the winner; of the {len(scores)} trained to their end "
+        f"the lowest has {low:.4f} and the median is {middle:.4f}. The best of many is optimistic "
+        "on validation"
     )
     if winner is not None:
         yield from _describe_test(winner)
@@ -89,6 +91,5 @@ def _describe_test(run: RunDirectory) -> Iterator[str]:
     told = format_metrics(summary.target.metrics.get("test", {}))
     yield f"test, opened once: {told}"
     if summary.gain is not None:
-        gain = summary.gain
-        yield f"gain over its control: {gain.value:+.4f} in {gain.metric}"
+        yield format_gain_sentence(summary.gain)
     yield f"its run: {run.path}"

@@ -45,7 +45,7 @@ def describe_matrix(found: TransferMatrix) -> list[str]:
     for each in found.troubles:
         why = f": {each.why}" if each.why else ""
         lines.append(f"{each.status}: {each.source} → {each.target}{why}")
-    return [one_line(line, VALUE) for line in (*lines, *(f"note: {note}" for note in found.notes))]
+    return [one_line(line) for line in (*lines, *(f"note: {note}" for note in found.notes))]
 
 
 def _describe_best(best: MatrixCell) -> str:

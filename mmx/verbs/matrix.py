@@ -153,7 +153,8 @@ def _find_task(config: Mapping[str, Any], chosen: str | None, role: Role) -> str
 
 
 def _describe_error(status: Mapping[str, Any]) -> str:
-    return " ".join(str(status.get("error") or "").split())
+    error = str(status.get("error") or "").replace("\n  tip: ", "; tip: ")
+    return " ".join(error.split())
 
 
 def _run(given: Namespace, argv: Sequence[str]) -> tuple[TransferMatrix, int]:

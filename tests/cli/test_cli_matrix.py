@@ -115,7 +115,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for source, target in (("b", "a"), ("none", "y")):  # without a source there is no cell
         failed = make_run(root / "runs", source, target, 1, 0.5)
         (failed.path / "summary.json").unlink()
-        failed.set_status("failed", error="DataError: no\nrows")
+        failed.set_status("failed", error="DataError: no\nrows\n  tip: add rows")
     return root
 
 
@@ -148,7 +148,7 @@ def test_a_cell_is_the_mean_gain_with_the_interval_of_its_sweep(
         "source": "b",
         "target": "a",
         "status": "failed",
-        "why": "DataError: no rows",
+        "why": "DataError: no rows; tip: add rows",
     }
 
 
@@ -164,7 +164,7 @@ def test_the_table_for_people(outputs: Path, capsys: Capture) -> None:
     assert said.count("accuracy 0.750, scratch control 0.650\n") == 1
     # a is the best on b, and worse there than the control.
     assert "accuracy 0.550, scratch control 0.650, which is no worse" in said
-    assert "failed: b → a: DataError: no rows" in said
+    assert "failed: b → a: DataError: no rows; tip: add rows" in said
     assert "note: 3 runs without a source left out" in said
     assert "note: 3 runs of a source on itself left out" in said
 

@@ -250,3 +250,28 @@ def test_thirty_trials_killed_twice_equal_an_unbroken_study(tmp_path: Path) -> N
     rows = read_trials(whole / "s")
     assert [row["state"] for row in rows].count("done") == len(rows) == 30
     assert read_trials(killed / "s") == rows
+
+
+@pytest.mark.slow
+def test_the_gain_of_the_winner_has_its_interval_and_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["source=none", "target=digits_av", "control=unimodal", "trainer.epochs=1", "trials=1"]
+    lr = "optimizer.lr=log(1e-3,1e-2)"
+    assert main(["search", *words, lr, "device=cpu", "hydra.sweep.dir=s"]) == 0
+    said = capsys.readouterr().err.splitlines()
+    (run,) = (tmp_path / "s" / "runs").iterdir()
+    gain = RunDirectory(run).read_summary().gain
+    assert gain is not None
+    low, high = gain.interval
+    assert (
+        f"gain: {gain.value:+.3f} accuracy over the unimodal control of equal budget (95 % "
+        f"interval {low:+.3f} … {high:+.3f} over test samples, one seed): {gain.verdict}"
+    ) in said
+    score = RunDirectory(run).read_summary().target.metrics["val"]["accuracy"]
+    assert (
+        f"validation: {score:.4f} for the winner; of the 1 trained to their end the lowest has "
+        f"{score:.4f} and the median is {score:.4f}. The best of many is optimistic on validation"
+    ) in said
+    assert "tried: 1 setting (1 done)" in said
