@@ -7,11 +7,17 @@ from typing import Any
 
 from mmx.config.nodes import ConfigNode
 from mmx.errors import closest
+from mmx.stage_id import Role
 
 
 def find_nearest_key(key: str, names: Sequence[str]) -> str | None:
-    """Return the name most like a key: among its siblings, else as a whole, else by last part."""
+    """Return the name most like a key: among its siblings, else as a whole, else by last part.
+
+    A key without a parent that is one of the target's, such as ``path``, is meant as that.
+    """
     parent, _, last = key.rpartition(".")
+    if not parent and key not in names and (own := f"{Role.TARGET}.{key}") in names:
+        return own
     siblings = [name for name in names if parent and name.rpartition(".")[0] == parent]
     if near := closest(last, [name.rpartition(".")[2] for name in siblings]):
         return f"{parent}.{near}"

@@ -32,7 +32,7 @@ from mmx.config.option_problems import check_options
 from mmx.config.part_packages import list_part_directories
 from mmx.config.signature import MISSING
 from mmx.errors import ConfigError, Problem, closest
-from mmx.quoting import format_value
+from mmx.quoting import format_value, quote_for_shell
 from mmx.renamed_options import find_key, find_word
 from mmx.stage_id import Role
 
@@ -311,7 +311,7 @@ def _refuse_unknown_key(setting: _Setting) -> Problem:
         f"there is no group or key {key}",
         accepted=list_siblings(config, key, setting.groups),
         closest=near,
-        type_this=near and f"{chosen}{near}={setting.value}",
+        type_this=near and f"{chosen}{quote_for_shell(f'{near}={setting.value}')}",
     )
 
 

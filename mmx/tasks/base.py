@@ -262,7 +262,7 @@ class Task(ABC):
             samples, cut_notes = cut_splits(self._select_classes(samples), cuts)
         splits = self._keep_few(samples)
         if "train" in given:  # rows to predict have only ``test``
-            self._check_splits(splits)
+            self._check_splits(splits, samples.classes)
         first = next(iter(samples.columns.values()))
         values, target = self._make_target(samples, splits)
         contents = _digest_used_rows(samples, np.concatenate(list(splits.values())))
@@ -284,11 +284,15 @@ class Task(ABC):
             origin=samples.origin,
         )
 
-    def _check_splits(self, splits: dict[str, splitting.SplitRows]) -> None:
+    def _check_splits(
+        self, splits: dict[str, splitting.SplitRows], classes: Sequence[str] | None
+    ) -> None:
+        count = sum(map(len, splits.values()))
         for name, rows in splits.items():
             if not len(rows):
+                told = f"; its {count:,} rows have {len(classes):,} classes" if classes else ""
                 raise DataError(
-                    f"{self.name}: the {name} split has no rows",
+                    f"{self.name}: the {name} split has no rows{told}",
                     tip="a split can only be cut from classes with at least two rows",
                 )
 

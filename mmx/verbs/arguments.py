@@ -23,6 +23,12 @@ class Parser(argparse.ArgumentParser):
         self.register("type", Path, _read_path)
         self.add_argument("--debug", action="store_true", help="show tracebacks")
 
+    def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
+        """Add an argument; words of which there may be none are not said to be required."""
+        if settings.get("nargs") == "*" and not str(names[0]).startswith("-"):
+            settings.setdefault("default", [])
+        return super().add_argument(*names, **settings)
+
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> argparse.Namespace:

@@ -368,7 +368,7 @@ USAGE = {
         "no completion for the shell 'bsh'; there is bash, zsh, fish",
         "mmx completion bash",
     ),
-    "eval": ("the following arguments are required: RUN, TABLE|suite=NAME,…", "mmx eval --help"),
+    "eval": ("the following arguments are required: RUN", "mmx eval --help"),
     "list --foo": ("unrecognized arguments: --foo", "mmx list --help"),
     "doctor x": ("unrecognized arguments: x", "mmx doctor --help"),
 }

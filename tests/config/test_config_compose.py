@@ -186,3 +186,14 @@ def test_a_table_in_place_of_an_override_is_shown_as_a_target() -> None:
         "target=table target.path=things.csv target.label=<column> "
         "'target.columns={<modality>: <column>}'"
     )
+
+
+def test_a_bare_key_of_the_target_is_shown_as_that_in_quotes() -> None:
+    words = ["target=table", "path=a.csv", "label=b", "columns={image: c, text: d}"]
+    with pytest.raises(ConfigError) as caught:
+        preflight(parse_line(words), ())
+    assert [each.type_this for each in caught.value.problems[:3]] == [
+        "target.path=a.csv",
+        "target.label=b",
+        "'target.columns={image:c,text:d}'",
+    ]

@@ -343,3 +343,12 @@ def test_codes_with_zeros_in_front_are_noted() -> None:
         "tabular: column 'zip' is read as numbers, though 01234 may be a code, whose zeros count; "
         "target.tabular.categorical=[zip] reads words",
     )
+
+
+def test_a_label_that_differs_in_each_row_is_counted(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("n,y\n" + "".join(f"{n},name {n}\n" for n in range(30)))
+    made = Table(name="a", path=str(path), label="y", columns={"tabular": "n"})
+    with pytest.raises(DataError) as error:
+        made.load()
+    check_error(error.value, "split has no rows", "30 rows have 30 classes")
