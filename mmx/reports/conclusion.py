@@ -19,7 +19,7 @@ from mmx.reports.next_command import (
 from mmx.reports.sweep_gains import Gains
 from mmx.reports.view import format_metric
 from mmx.runs.summary import Summary
-from mmx.runs.sweep import GroupLabel
+from mmx.runs.sweep_row import GroupLabel
 
 
 def conclude_run(summary: Summary, typed: Typed) -> list[str]:

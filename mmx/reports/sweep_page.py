@@ -11,7 +11,6 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmx.json_object import Json
 from mmx.reports import chart_specs
 from mmx.reports.chart_specs import COLOURS, MeasuredRow, Series
 from mmx.reports.gains_page import list_notes, make_grid
@@ -27,9 +26,9 @@ from mmx.reports.sweep_targets import (
     write_sweep_headline,
 )
 from mmx.runs.atomic import write_text
-from mmx.runs.draw import DRAW_KEYS
 from mmx.runs.mean_cells import MEANS
-from mmx.runs.sweep import GROUP, format_group_mean, group_runs, keep_finished
+from mmx.runs.sweep import format_group_mean
+from mmx.runs.sweep_row import SweepRow, group_runs, keep_finished, list_drawn
 
 FILE = "sweep.html"
 MOST_RUNS = 400
@@ -38,7 +37,9 @@ FEW = 12
 """Values up to which a column is filtered by a list to choose from."""
 
 
-def write_sweep(path: Path, rows: Sequence[Json], gains: Gains, argv: Sequence[str] = ()) -> None:
+def write_sweep(
+    path: Path, rows: Sequence[SweepRow], gains: Gains, argv: Sequence[str] = ()
+) -> None:
     """Write the page of a sweep into its directory.
 
     Args:
@@ -50,7 +51,9 @@ def write_sweep(path: Path, rows: Sequence[Json], gains: Gains, argv: Sequence[s
     write_text(path / FILE, render_sweep(path.name, rows, gains, argv))
 
 
-def render_sweep(name: str, rows: Sequence[Json], gains: Gains, argv: Sequence[str] = ()) -> str:
+def render_sweep(
+    name: str, rows: Sequence[SweepRow], gains: Gains, argv: Sequence[str] = ()
+) -> str:
     """Return the page of a sweep; parameters as those of :func:`write_sweep`, ``name`` its id."""
     done = keep_finished(rows)
     answers = list_target_answers(rows, gains)
@@ -69,7 +72,7 @@ def render_sweep(name: str, rows: Sequence[Json], gains: Gains, argv: Sequence[s
         parallel=draw_runs(done, answers),
         runs=list_sweep_runs(rows),
         choices=list_filters(rows),
-        failures=[row for row in rows if row["status"] != "done"],
+        failures=[row for row in rows if not row.is_done],
         command=shlex.join(argv),
         notes=list_notes(gains) if gains.found else [NO_CONTROL] if done else [],
     )
@@ -78,8 +81,8 @@ def render_sweep(name: str, rows: Sequence[Json], gains: Gains, argv: Sequence[s
 NO_CONTROL = "No run has a control, so there are no gains. control=scratch trains one for each run."
 
 
-def _count_jobs(rows: Sequence[Json], groups: int) -> str:
-    done = sum(row["status"] == "done" for row in rows)
+def _count_jobs(rows: Sequence[SweepRow], groups: int) -> str:
+    done = sum(row.is_done for row in rows)
     jobs = "1 job" if len(rows) == 1 else f"{len(rows)} jobs"
     return f"{jobs}, {done} done, in {groups} {'group' if groups == 1 else 'groups'}"
 
@@ -156,7 +159,7 @@ def draw_means(answer: TargetAnswer, *, several: bool) -> list[Chart]:
 
 def _spread(group: SweepGroup, metric: str) -> tuple[float, float] | None:
     """Return the lowest and the highest run of a group; None of one run."""
-    values = [float(row[f"test.{metric}"]) for row in group.rows]
+    values = [row.find_number(f"test.{metric}") or 0.0 for row in group.rows]
     return (min(values), max(values)) if len(values) > 1 else None
 
 
@@ -203,14 +206,14 @@ def list_means(answers: Sequence[TargetAnswer]) -> Grid | None:
                 format_group_mean(group.rows, f"{split}.{metric}") if metric == own else ""
                 for metric, split in numbers
             ),
-            f"{statistics.fmean(float(row.get('seconds', 0)) for row in group.rows):.3g}",
+            f"{statistics.fmean(row.find_number('seconds') or 0.0 for row in group.rows):.3g}",
         )
         for own, group in groups
     )
     return Grid(f"Groups: means ({MEANS})", heads, rows)
 
 
-def draw_runs(rows: Sequence[Json], answers: Sequence[TargetAnswer]) -> list[Chart]:
+def draw_runs(rows: Sequence[SweepRow], answers: Sequence[TargetAnswer]) -> list[Chart]:
     """Return all runs in parallel coordinates: what varied, then the numbers."""
     metrics = list(dict.fromkeys(each.metric for each in answers if each.metric is not None))
     if not metrics or len(rows) < 2:
@@ -227,36 +230,36 @@ def draw_runs(rows: Sequence[Json], answers: Sequence[TargetAnswer]) -> list[Cha
     return [found]
 
 
-def _list_axes(shown: Sequence[Json], metrics: Sequence[str]) -> list[Axis]:
+def _list_axes(shown: Sequence[SweepRow], metrics: Sequence[str]) -> list[Axis]:
     """Return an axis for each key that varied, and for each number that all runs have."""
-    keys = list(dict.fromkeys(key for row in shown for key, _ in row[GROUP]))
+    keys = list(dict.fromkeys(key for row in shown for key, _ in row.group))
     numbers = [f"{split}.{metric}" for metric in metrics for split in ("val", "test")]
     numbers += ["gain", "seconds"]
-    axes = [Axis(key, [dict(row[GROUP]).get(key, "") for row in shown]) for key in keys]
+    axes = [Axis(key, [dict(row.group).get(key, "") for row in shown]) for key in keys]
     axes += [
-        Axis(name, [row.get(name) for row in shown])
+        Axis(name, [row.cells[name] for row in shown])
         for name in numbers
-        if all(isinstance(row.get(name), int | float) for row in shown)
+        if all(row.find_number(name) is not None for row in shown)
     ]
     return axes
 
 
-def _mark_best(shown: Sequence[Json], answers: Sequence[TargetAnswer]) -> list[bool]:
+def _mark_best(shown: Sequence[SweepRow], answers: Sequence[TargetAnswer]) -> list[bool]:
     """Return which runs are of a group that is the best of its target by validation."""
     chosen = [each for each in answers if len(answers) == 1 or each.has_choice]
     bests = [tuple(each.best.label.items()) for each in chosen if each.best is not None]
-    return [row[GROUP] in bests for row in shown]
+    return [row.group in bests for row in shown]
 
 
-def list_sweep_runs(rows: Sequence[Json]) -> Grid:
+def list_sweep_runs(rows: Sequence[SweepRow]) -> Grid:
     """Return all jobs of the sweep with their numbers."""
-    keys = list(dict.fromkeys(key for row in rows for key, _ in row[GROUP]))
-    drawn = [key for key in DRAW_KEYS if len({row[key] for row in rows if key in row}) > 1]
+    keys = list(dict.fromkeys(key for row in rows for key, _ in row.group))
+    drawn = list_drawn(rows)
     numbers = list(
         dict.fromkeys(
             key
             for row in rows
-            for key, value in row.items()
+            for key, value in row.cells.items()
             if isinstance(value, int | float) and not isinstance(value, bool)
         )
     )
@@ -265,15 +268,15 @@ def list_sweep_runs(rows: Sequence[Json]) -> Grid:
     return Grid("All runs", tuple(heads), cells)
 
 
-def _format_cell(row: Json, head: str) -> str:
-    value = dict(row[GROUP]).get(head, row.get(head))
+def _format_cell(row: SweepRow, head: str) -> str:
+    value = dict(row.group).get(head, row.columns.get(head))
     if isinstance(value, float):
         digits = "+.4f" if head == "gain" else ".4f" if abs(value) < 100 else ",.1f"
         return format(value, digits)
     return f"{value:,}" if isinstance(value, int) else "" if value is None else str(value)
 
 
-def list_filters(rows: Sequence[Json]) -> dict[int, tuple[str, list[str]]]:
+def list_filters(rows: Sequence[SweepRow]) -> dict[int, tuple[str, list[str]]]:
     """Return the columns of the table of runs that are filtered by a list: their values."""
     grid = list_sweep_runs(rows)
     last = grid.columns.index("status")

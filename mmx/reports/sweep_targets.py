@@ -10,10 +10,9 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mmx.json_object import Json
 from mmx.metrics import find_direction
 from mmx.reports.sweep_gains import Gains, format_percent
-from mmx.runs.sweep import GROUP, group_runs, keep_finished
+from mmx.runs.sweep_row import SweepRow, group_runs, keep_finished
 
 PREFERRED = ("accuracy", "r2", "f1_macro")
 """Metrics that count where no run says which does."""
@@ -30,7 +29,7 @@ class SweepGroup:
     """
 
     label: dict[str, str]
-    rows: list[Json]
+    rows: list[SweepRow]
     val: float
     test: float
 
@@ -75,19 +74,19 @@ class TargetAnswer:
         return len(self.groups) > 1
 
 
-def list_target_answers(rows: Sequence[Json], gains: Gains) -> list[TargetAnswer]:
+def list_target_answers(rows: Sequence[SweepRow], gains: Gains) -> list[TargetAnswer]:
     """Return the answer of each target of a sweep's finished runs."""
-    targets = dict.fromkeys(str(row.get("target", "")) for row in keep_finished(rows))
+    targets = dict.fromkeys(str(row.cells.get("target", "")) for row in keep_finished(rows))
     found = []
     for target in targets:
-        own = [row for row in keep_finished(rows) if str(row.get("target", "")) == target]
-        labels = [dict(row[GROUP]) for row in own]
+        own = [row for row in keep_finished(rows) if str(row.cells.get("target", "")) == target]
+        labels = [dict(row.group) for row in own]
         theirs = tuple(each for each in gains.found if each.group in labels)
         found.append(_find_answer(target, own, replace(gains, found=theirs)))
     return found
 
 
-def _find_answer(target: str, rows: Sequence[Json], gains: Gains) -> TargetAnswer:
+def _find_answer(target: str, rows: Sequence[SweepRow], gains: Gains) -> TargetAnswer:
     metric = find_metric(rows, gains)
     groups = [] if metric is None else list_compared_groups(rows, metric)
     lower = metric is not None and is_lower_better(rows, gains, metric)
@@ -95,27 +94,28 @@ def _find_answer(target: str, rows: Sequence[Json], gains: Gains) -> TargetAnswe
     return TargetAnswer(target, metric, lower, groups, best, gains)
 
 
-def find_metric(rows: Sequence[Json], gains: Gains) -> str | None:
+def find_metric(rows: Sequence[SweepRow], gains: Gains) -> str | None:
     """Return the metric that counts: that of the gains, or a usual one that all runs have."""
     if gains.found:
         return gains.found[0].gain.metric
     names = [
         key.removeprefix("val.")
-        for key in (rows[0] if rows else ())
-        if key.startswith("val.") and all(key in row for row in rows)
+        for key in (rows[0].cells if rows else ())
+        if key.startswith("val.") and all(key in row.cells for row in rows)
     ]
-    stated = [str(row["metric"]) for row in rows if "metric" in row]
+    stated = [str(row.cells["metric"]) for row in rows if "metric" in row.cells]
     return next((name for name in (*stated, *PREFERRED, *names) if name in names), None)
 
 
-def is_lower_better(rows: Sequence[Json], gains: Gains, metric: str) -> bool:
+def is_lower_better(rows: Sequence[SweepRow], gains: Gains, metric: str) -> bool:
     """Return whether a smaller value of the metric that counts is better."""
     stated = [each.gain.lower_is_better for each in gains.found if each.gain.metric == metric]
-    stated += [bool(row.get("lower_is_better")) for row in rows if row.get("metric") == metric]
+    own = [row.cells for row in rows if row.cells.get("metric") == metric]
+    stated += [bool(cells.get("lower_is_better")) for cells in own]
     return any(stated) or bool(find_direction(metric))
 
 
-def list_compared_groups(rows: Sequence[Json], metric: str) -> list[SweepGroup]:
+def list_compared_groups(rows: Sequence[SweepRow], metric: str) -> list[SweepGroup]:
     """Return the groups whose runs all have a metric on validation, with their means."""
     found = []
     for label, members in group_runs(rows).items():
@@ -125,9 +125,8 @@ def list_compared_groups(rows: Sequence[Json], metric: str) -> list[SweepGroup]:
     return found
 
 
-def _find_mean(rows: Sequence[Json], key: str) -> float | None:
-    values = [row.get(key) for row in rows]
-    numbers = [each for each in values if isinstance(each, int | float)]
+def _find_mean(rows: Sequence[SweepRow], key: str) -> float | None:
+    numbers = [each for row in rows if (each := row.find_number(key)) is not None]
     return statistics.fmean(numbers) if len(numbers) == len(rows) else None
 
 

@@ -13,9 +13,8 @@ import math
 import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from filelock import FileLock
@@ -24,12 +23,12 @@ from rich.text import Text
 
 from mmx.csv_text import format_csv
 from mmx.evaluation.folds import average_parts, find_half_width_of_folds
-from mmx.json_object import Json
 from mmx.runs.atomic import make_folder, write_json, write_text
 from mmx.runs.draw import DRAW_KEYS, Draw, count_folds
 from mmx.runs.mean_cells import FEWEST, MEANS, format_mean_cell
 from mmx.runs.standing import Standing, Wanted, find_standing, read_numbers
 from mmx.runs.sweep_process import allow_again
+from mmx.runs.sweep_row import DONE, Cell, SweepRow, group_runs, keep_finished, list_drawn
 from mmx.runs.variation import join_overrides
 
 METRICS = (
@@ -41,11 +40,7 @@ METRICS = (
     "test.mse",
     "gain",
 )
-GroupLabel = tuple[tuple[str, str], ...]
-"""What the runs of a group share: each key in which groups differ, with its value."""
 OUT_OF_DATE = "out of date"
-GROUP, DRAW = "group", "draw"
-"""The entries of a row that are not columns of ``summary.csv``."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +91,7 @@ class Sweep:
         """Return what the sweep already has for a job."""
         return find_standing(self.runs, wanted)
 
-    def make_rows(self, jobs: Sequence[Planned]) -> list[Json]:
+    def make_rows(self, jobs: Sequence[Planned]) -> list[SweepRow]:
         """Return one row for each job of the plan, in its order.
 
         Numbers are shown only for a run that is valid now.
@@ -107,37 +102,30 @@ class Sweep:
             for job in jobs
         ]
 
-    def _make_row(self, job: Planned, drawn: dict[str, str]) -> Json:
-        found = self.find_standing(job.wanted)
-        row: Json = {
-            "job": join_overrides(job.overrides),
-            "run": "",
-            "status": "not started",
-            "error": "",
-            **job.label,
-            **drawn,
-            GROUP: tuple(job.label.items()),
-            DRAW: job.draw,
-        }
+    def _make_row(self, job: Planned, drawn: dict[str, str]) -> SweepRow:
+        found, varied = self.find_standing(job.wanted), {**job.label, **drawn}
+        row = SweepRow(
+            join_overrides(job.overrides), tuple(job.label.items()), job.draw, cells=varied
+        )
         if found.done is not None:
-            own = read_numbers(found.done.read_summary())
-            shown = {name: value for name, value in own.items() if name not in row}
-            return {**row, "run": str(found.done.path), "status": "done", **shown}
+            cells = {**read_numbers(found.done.read_summary()), **varied}
+            cells = {name: cells[name] for name in (*varied, *cells)}  # what varies comes first
+            return replace(row, run=str(found.done.path), status=DONE, cells=cells)
         last = found.unfinished or found.newest
         if last is None:
             return row
         status = last.status()
         word, error = str(status.get("status", "?")), " ".join(str(status.get("error", "")).split())
-        if word == "done":  # finished, but not valid now
+        if word == DONE:  # finished, but not valid now
             word, error = OUT_OF_DATE, found.why
-        return {**row, "run": str(last.path), "status": word, "error": error}
+        return replace(row, run=str(last.path), status=word, error=error)
 
-    def write_summary(self, rows: Sequence[Json]) -> None:
+    def write_summary(self, rows: Sequence[SweepRow]) -> None:
         """Write ``summary.csv``, one line for each job."""
-        every = dict.fromkeys(name for row in rows for name in row)
-        names = [name for name in every if name not in (GROUP, DRAW)]
-        lines: list[Sequence[Any]] = [names, *([row.get(name) for name in names] for row in rows)]
-        write_text(self.path / "summary.csv", format_csv(lines))
+        every = [row.columns for row in rows]
+        names = list(dict.fromkeys(name for columns in every for name in columns))
+        lines = [[columns.get(name) for name in names] for columns in every]
+        write_text(self.path / "summary.csv", format_csv([names, *lines]))
 
 
 def find_sweep(output: Path, jobs: Sequence[Planned], where: Path | None) -> Sweep:
@@ -182,7 +170,7 @@ def plan_sweep(
     return sweep
 
 
-def make_tables(rows: Sequence[Json]) -> list[Table]:
+def make_tables(rows: Sequence[SweepRow]) -> list[Table]:
     """Return the table of all jobs and, over several seeds or folds, that of their means.
 
     The first columns are the keys that vary between the jobs. A job that is the same experiment
@@ -191,37 +179,38 @@ def make_tables(rows: Sequence[Json]) -> list[Table]:
     done = keep_finished(rows)
     if not done:
         return []
-    keys = list(dict.fromkeys(key for row in rows for key, _ in row[GROUP]))
+    keys = list(dict.fromkeys(key for row in rows for key, _ in row.group))
     metrics = _list_metrics(done)
-    drawn = [key for key in DRAW_KEYS if len({row[key] for row in rows if key in row}) > 1]
+    drawn = list_drawn(rows)
     jobs = _make_job_table(done, keys, [*drawn, *metrics, "seconds"])
     if not drawn:
         return [jobs]
     return [jobs, _make_mean_table(list(group_runs(rows).values()), keys, metrics)]
 
 
-def _list_metrics(done: Sequence[Json]) -> list[str]:
+def _list_metrics(done: Sequence[SweepRow]) -> list[str]:
     """Return the metrics that some run has, with those that gains are in by ``metric=``."""
-    chosen = dict.fromkeys(row["metric"] for row in done if "metric" in row)
+    chosen = dict.fromkeys(row.cells["metric"] for row in done if "metric" in row.cells)
     names = [f"{split}.{metric}" for metric in chosen for split in ("val", "test")]
     every = [*METRICS[:-1], *names, METRICS[-1]]
-    return [name for name in every if any(name in row for row in done)]
+    return [name for name in every if any(name in row.cells for row in done)]
 
 
-def _make_job_table(done: Sequence[Json], keys: Sequence[str], columns: Sequence[str]) -> Table:
+def _make_job_table(done: Sequence[SweepRow], keys: Sequence[str], columns: Sequence[str]) -> Table:
     """Return a table with a line for each finished run: its group, then its numbers."""
     table = Table(*keys, *columns, title="Jobs", title_justify="left")
     for row in done:
-        cells = [*_find_group_cells(row, keys), *(_format_cell(row.get(name)) for name in columns)]
+        numbers = [_format_cell(row.cells.get(name)) for name in columns]
+        cells = [*_find_group_cells(row, keys), *numbers]
         table.add_row(*map(Text, cells))  # a value such as [image,text] would be read as markup
     return table
 
 
 def _make_mean_table(
-    found: Sequence[Sequence[Json]], keys: Sequence[str], metrics: Sequence[str]
+    found: Sequence[Sequence[SweepRow]], keys: Sequence[str], metrics: Sequence[str]
 ) -> Table:
     """Return a table with a line for each group: the mean of each metric over seeds or folds."""
-    draws = [[member.get(DRAW, Draw()) for member in members] for members in found]
+    draws = [[member.draw for member in members] for members in found]
     over = " and ".join(sorted({"folds" if count_folds(each) else "seeds" for each in draws}))
     title = f"Mean over {over} ({MEANS})"
     table = Table(*keys, over, *metrics, title=title, title_justify="left")
@@ -233,41 +222,26 @@ def _make_mean_table(
     return table
 
 
-def group_runs(rows: Sequence[Json]) -> dict[GroupLabel, list[Json]]:
-    """Return finished runs that differ only in seed and fold, by the label that they share."""
-    found: dict[GroupLabel, list[Json]] = {}
-    for row in keep_finished(rows):
-        found.setdefault(row[GROUP], []).append(row)
-    return found
-
-
-def _find_group_cells(row: Json, keys: Sequence[str]) -> list[str]:
-    label = dict(row[GROUP])
+def _find_group_cells(row: SweepRow, keys: Sequence[str]) -> list[str]:
+    label = dict(row.group)
     return [label.get(key, "") for key in keys]
 
 
-def keep_finished(rows: Sequence[Json]) -> list[Json]:
-    """Return the rows of finished runs, each run once."""
-    done: dict[str, Json] = {}
-    for row in rows:
-        if row["status"] == "done":
-            done.setdefault(row["run"], row)
-    return list(done.values())
-
-
-def format_group_mean(members: Sequence[Json], name: str) -> str:
+def format_group_mean(members: Sequence[SweepRow], name: str) -> str:
     """Return the mean of a metric over the seeds or folds of a group, with its interval."""
-    return _format_mean(members, name, count_folds([row.get(DRAW, Draw()) for row in members]))
+    return _format_mean(members, name, count_folds([row.draw for row in members]))
 
 
-def _format_mean(members: Sequence[Json], name: str, folds: int) -> str:
+def _format_mean(members: Sequence[SweepRow], name: str, folds: int) -> str:
     """Return the mean of a metric, with its interval: over ``folds`` folds, or over seeds if 0."""
-    shown = [member for member in members if name in member]
-    values = [member[name] for member in shown]
+    shown = [
+        (member, value) for member in members if (value := member.find_number(name)) is not None
+    ]
+    values = [value for _, value in shown]
     if not values:
         return ""
     if folds:
-        parts = [member[DRAW].part for member in shown]
+        parts = [member.draw.part for member, _ in shown]
         each = average_parts(np.array(values, dtype=np.float64), parts)
         half = find_half_width_of_folds(each, folds, 0.95) if len(each) > 1 else None
         return format_mean_cell(float(each.mean()), half, each.tolist(), "{:.3f}".format)
@@ -280,7 +254,7 @@ def _format_mean(members: Sequence[Json], name: str, folds: int) -> str:
     return format_mean_cell(mean, half, values, "{:.3f}".format)
 
 
-def _format_cell(value: Any) -> str:
+def _format_cell(value: Cell) -> str:
     if value is None:
         return ""
     return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -42,6 +42,7 @@ from mmx.reports.transfer_matrix_figure import draw_matrix
 from mmx.reports.transfer_matrix_table import format_matrix
 from mmx.runs.conditions import looks_like_condition, parse_condition
 from mmx.runs.directory import RunDirectory
+from mmx.runs.sweep_row import SweepRow
 from mmx.runs.task_names import find_task_name
 from mmx.stage_id import TASK_ROLES, Role
 from mmx.untrusted import unusable_path
@@ -186,18 +187,18 @@ def _run(given: Namespace, argv: Sequence[str]) -> tuple[TransferMatrix, int]:
     ended = run_sweep(jobs, allowed, where, argv, line.config_dirs)
     print(ended.path, file=sys.stderr)
     troubles += [
-        Trouble(*_find_pair(job.composed), str(row["status"]), str(row["error"]))
+        Trouble(*_find_pair(job.composed), row.status, row.error)
         for job, row in zip(jobs, ended.rows, strict=True)
-        if row["status"] != "done"
+        if not row.is_done
     ]
     runs = _open_done(ended.rows)
     found = build_matrix(runs, troubles, metric=given.metric, pairs=pairs)
     return found, max(ended.code, int(bool(refused)))
 
 
-def _open_done(rows: Sequence[Mapping[str, Any]]) -> list[FinishedRun]:
+def _open_done(rows: Sequence[SweepRow]) -> list[FinishedRun]:
     """Return the finished runs of a sweep, each once."""
-    paths = dict.fromkeys(Path(str(row["run"])) for row in rows if row["status"] == "done")
+    paths = dict.fromkeys(Path(row.run) for row in rows if row.is_done)
     return [run for path in paths if (run := read_finished(RunDirectory(path))) is not None]
 
 

@@ -17,7 +17,6 @@ from mmx.config.launch import run_jobs
 from mmx.errors import BUDGET_USED, MmxError, UsageError
 from mmx.experiment import Experiment
 from mmx.experiment.identify import forget_data
-from mmx.json_object import Json
 from mmx.reports import gains_page
 from mmx.reports.conclusion import conclude_sweep, conclude_without_control
 from mmx.reports.next_command import Typed
@@ -31,6 +30,7 @@ from mmx.runs.ending import explain_full_disk
 from mmx.runs.file_locks import explain_local_locks
 from mmx.runs.sweep import Planned, Sweep
 from mmx.runs.sweep_process import announce_process
+from mmx.runs.sweep_row import SweepRow, group_runs
 from mmx.runs.variation import label_variants
 from mmx.terminal import Console
 from mmx.verbs.preflight import Job, make_variant
@@ -60,7 +60,7 @@ class EndedSweep:
     """
 
     path: Path
-    rows: list[Json]
+    rows: list[SweepRow]
     code: int
 
 
@@ -108,12 +108,16 @@ def run_sweep(
         forget_data()
     rows = plan.make_rows(jobs)
     _say_end(console, plan, rows, argv, stopped)
-    failed = int(any(row["status"] != "done" for row in rows))
+    failed = int(not all(row.is_done for row in rows))
     return EndedSweep(plan.path, rows, failed if stopped is None else stopped)
 
 
 def _say_end(
-    console: Console, plan: sweep.Sweep, rows: list[Json], argv: Sequence[str], stopped: int | None
+    console: Console,
+    plan: sweep.Sweep,
+    rows: list[SweepRow],
+    argv: Sequence[str],
+    stopped: int | None,
 ) -> None:
     """Write and print what came out of a sweep: tables, gains, what failed, why it stopped.
 
@@ -130,7 +134,7 @@ def _say_end(
     except OSError as error:  # what has failed is said all the same
         what = f"mmx sweep resume {shlex.quote(str(plan.path))}"
         full = explain_full_disk(error, plan.path, what)
-    failures = [row for row in rows if row["status"] != "done"]
+    failures = [row for row in rows if not row.is_done]
     for text in _describe_failures(failures, plan.path):
         console.print(text, markup=False, highlight=False, soft_wrap=True)
     if stopped == BUDGET_USED:
@@ -259,13 +263,13 @@ def _snapshot(plan: Sweep) -> dict[str, object]:
     return found
 
 
-def _describe_failures(rows: Sequence[dict[str, object]], path: Path) -> Iterator[str]:
+def _describe_failures(rows: Sequence[SweepRow], path: Path) -> Iterator[str]:
     """Yield a line for each job that is not done, and what to type; those not started share one."""
-    begun = [row for row in rows if row["run"]]
+    begun = [row for row in rows if row.run]
     for row in begun:
-        why = f": {row['error']}" if row["error"] else ""
-        yield f"{row['status']}: {row['job']}{why} ({row['run']})"
-    if any(row["status"] == "failed" for row in begun):
+        why = f": {row.error}" if row.error else ""
+        yield f"{row.status}: {row.job}{why} ({row.run})"
+    if any(row.status == "failed" for row in begun):
         again = f"mmx sweep resume {shlex.quote(str(path))}"
         yield f"  tip: {again}   (what is not done, once that is mended)"
     if waiting := len(rows) - len(begun):
@@ -274,12 +278,11 @@ def _describe_failures(rows: Sequence[dict[str, object]], path: Path) -> Iterato
 
 
 def _say_gains(
-    console: Console, plan: Sweep, rows: Sequence[dict[str, object]], argv: Sequence[str]
+    console: Console, plan: Sweep, rows: Sequence[SweepRow], argv: Sequence[str]
 ) -> None:
     """Print and write the gains of finished runs, group by group."""
     paths = {
-        group: [Path(str(row["run"])) for row in members]
-        for group, members in sweep.group_runs(rows).items()
+        group: [Path(row.run) for row in members] for group, members in group_runs(rows).items()
     }
     found = compute_gains(paths)
     write_sweep(plan.path, rows, found, argv)

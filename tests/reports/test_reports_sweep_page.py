@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,34 +11,39 @@ from browser import Browser
 from html_pages import HtmlPage, read_rows
 
 from mmx.evaluation.verdict import Gain
-from mmx.json_object import Json
 from mmx.reports.group_gain import GroupGain
 from mmx.reports.parallel_coordinates import Axis
 from mmx.reports.sweep_gains import Gains
 from mmx.reports.sweep_page import render_sweep, write_sweep
 from mmx.runs.draw import Draw
-from mmx.runs.sweep import DRAW, GROUP
+from mmx.runs.sweep_row import SweepRow
 
 NONE = Gains((), 0)
 HOSTILE = "</script><script>document.title='owned'</script><b>"
 
 
-def row(fusion: str, seed: int, val: float, test: float, **more: Any) -> Json:
+def row(fusion: str, seed: int, val: float, test: float, **more: Any) -> SweepRow:
     label = {"fusion": fusion, "transfer": "a b"}
-    return {
-        "job": f"fusion={fusion} seed={seed}",
-        "run": f"runs/{fusion}{seed}",
-        "status": "done",
-        "error": "",
-        **label,
-        "seed": str(seed),
-        GROUP: tuple(label.items()),
-        DRAW: Draw(seed=seed),
-        "val.accuracy": val,
-        "test.accuracy": test,
-        "seconds": 10.0 * seed + 1,
-        **more,
-    }
+    numbers = {"val.accuracy": val, "test.accuracy": test, "seconds": 10.0 * seed + 1, **more}
+    return SweepRow(
+        f"fusion={fusion} seed={seed}",
+        tuple(label.items()),
+        Draw(seed=seed),
+        f"runs/{fusion}{seed}",
+        "done",
+        cells={**label, "seed": str(seed), **numbers},
+    )
+
+
+def change(given: SweepRow, **more: Any) -> SweepRow:
+    """Return a row with other numbers."""
+    return replace(given, cells={**given.cells, **more})
+
+
+def measure(given: SweepRow, **metrics: Any) -> SweepRow:
+    """Return a row with other metrics than accuracy."""
+    kept = {key: value for key, value in given.cells.items() if "accuracy" not in key}
+    return replace(given, cells={**kept, **metrics})
 
 
 ROWS = [
@@ -45,10 +51,13 @@ ROWS = [
     row("concat", 2, 0.7, 0.8),
     row("gmu", 1, 0.9, 0.25),
     row("gmu", 2, 0.8, 0.75),
-    {
-        **{key: row("gmu", 3, 0, 0)[key] for key in ("job", "fusion", "seed", GROUP, DRAW)},
-        **{"run": "", "status": "failed", "error": HOSTILE},
-    },
+    replace(
+        row("gmu", 3, 0, 0),
+        run="",
+        status="failed",
+        error=HOSTILE,
+        cells={"fusion": "gmu", "seed": "3"},
+    ),
 ]
 
 
@@ -81,22 +90,23 @@ def test_the_least_is_the_best_of_an_own_metric_that_says_so() -> None:
     ]
     best = "Best by validation: fusion=gmu transfer=a b, cost_of_errors 3.000 on test"
     assert best in HtmlPage(render_sweep("x", rows, NONE)).text
-    more = [{**each, "lower_is_better": False} for each in rows]
+    more = [change(each, lower_is_better=False) for each in rows]
     best = "Best by validation: fusion=concat transfer=a b, cost_of_errors 4.000 on test"
     assert best in HtmlPage(render_sweep("x", more, NONE)).text
 
 
-def on(target: str, rows: list[Json], **more: Any) -> list[Json]:
+def on(target: str, rows: list[SweepRow], **more: Any) -> list[SweepRow]:
     """Return rows as a sweep over targets has them."""
     found = []
     for each in rows:
-        label = {"target": target, **dict(each[GROUP])}
-        found.append({**each, **label, "run": target + each["run"], GROUP: tuple(label.items())})
-    return [{**each, **more} for each in found]
+        label = {"target": target, **dict(each.group)}
+        moved = replace(each, run=target + each.run, group=tuple(label.items()))
+        found.append(change(moved, **label, **more))
+    return found
 
 
 def test_each_target_has_a_best_of_its_own() -> None:
-    easy = [{**each, "val.accuracy": 0.99, "test.accuracy": 0.98} for each in ROWS[:2]]
+    easy = [change(each, **{"val.accuracy": 0.99, "test.accuracy": 0.98}) for each in ROWS[:2]]
     page = HtmlPage(render_sweep("x", [*on("a", ROWS[:4]), *on("b", easy)], NONE))
     page.require_own()
     assert (
@@ -121,7 +131,7 @@ def test_one_group_on_each_target_is_the_best_of_nothing() -> None:
 
 def test_targets_are_measured_in_metrics_of_their_own() -> None:
     numbers = [
-        {**{k: v for k, v in each.items() if "accuracy" not in k}, "val.r2": r2, "test.r2": r2 / 2}
+        measure(each, **{"val.r2": r2, "test.r2": r2 / 2})
         for each, r2 in ((ROWS[0], 0.5), (ROWS[2], 0.25))
     ]
     page = HtmlPage(render_sweep("x", [*on("a", ROWS[:4]), *on("b", numbers)], NONE))
@@ -151,8 +161,10 @@ def test_arrows_are_explained_where_there_are_some(low: float, said: bool) -> No
     assert ("An arrow: the interval goes on." in text) == said
 
 
-@pytest.mark.parametrize("rows", [[], ROWS[4:], ROWS[:1], [{**ROWS[0], "val.accuracy": None}]])
-def test_a_sweep_without_results_has_a_page_too(rows: list[Json], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "rows", [[], ROWS[4:], ROWS[:1], [change(ROWS[0], **{"val.accuracy": None})]]
+)
+def test_a_sweep_without_results_has_a_page_too(rows: list[SweepRow], tmp_path: Path) -> None:
     write_sweep(tmp_path, rows, NONE)
     page = HtmlPage.read(tmp_path / "sweep.html")
     page.require_own()
@@ -161,7 +173,7 @@ def test_a_sweep_without_results_has_a_page_too(rows: list[Json], tmp_path: Path
 
 def test_lower_is_better_where_it_is() -> None:
     rows = [
-        {**{k: v for k, v in each.items() if "accuracy" not in k}, "val.mse": v, "test.mse": v}
+        measure(each, **{"val.mse": v, "test.mse": v})
         for each, v in ((ROWS[0], 2.0), (ROWS[2], 1.0))
     ]
     page = HtmlPage(render_sweep("x", rows, NONE))

@@ -10,7 +10,9 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from mmx.runs.sweep import GROUP, group_runs, make_tables
+from mmx.runs.draw import Draw
+from mmx.runs.sweep import make_tables
+from mmx.runs.sweep_row import SweepRow, group_runs
 
 
 def said(table: Any) -> str:
@@ -19,9 +21,9 @@ def said(table: Any) -> str:
     return console.export_text()
 
 
-def row(label: dict[str, str], seed: int, name: str, **more: Any) -> dict[str, Any]:
-    found = {"job": "", "run": name, "status": "done", "seconds": 1.0, "seed": str(seed), **label}
-    return {**found, "test.accuracy": 0.5, GROUP: tuple(label.items()), **more}
+def row(label: dict[str, str], seed: int, name: str, status: str = "done", **more: Any) -> SweepRow:
+    cells = {"seconds": 1.0, "seed": str(seed), **label, "test.accuracy": 0.5, **more}
+    return SweepRow("", tuple(label.items()), Draw(seed=seed), name, status, cells=cells)
 
 
 def test_a_group_is_all_that_shares_a_label() -> None:
@@ -32,7 +34,7 @@ def test_a_group_is_all_that_shares_a_label() -> None:
         row({"fusion": "gmu"}, 1, "d", status="failed"),
         row({"fusion": "concat"}, 0, "a"),  # shares the run of an earlier job
     ]
-    found = {key: [each["run"] for each in members] for key, members in group_runs(rows).items()}
+    found = {key: [each.run for each in members] for key, members in group_runs(rows).items()}
     assert found == {(("fusion", "concat"),): ["a", "b"], (("fusion", "gmu"),): ["c"]}
 
 

@@ -382,7 +382,7 @@ def test_a_sweep_finds_its_searches_done(train: Run, line: Line, tmp_path: Path)
     assert done is not None
     assert done.path == tmp_path / "runs" / run.path.name
     (row,) = found.make_rows([job])
-    assert (row["status"], row["transfer"]) == ("done", "auto")
+    assert (row.status, row.cells["transfer"]) == ("done", "auto")
 
 
 @pytest.fixture
