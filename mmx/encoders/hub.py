@@ -113,9 +113,11 @@ def find_model_folder(model: str, *, revision: str | None = None, download: bool
             )
         except Exception as error:  # of the hub, of the network, of the file system
             if not here:
+                why = str(error).splitlines()[0].removeprefix("Got: ")
                 raise DataError(
-                    f"model={model}: cannot be fetched: {str(error).splitlines()[0]}",
-                    tip="check name and revision; HF_ENDPOINT and HF_TOKEN lead to a private hub",
+                    f"model={model}: cannot be fetched: {why}",
+                    tip="check network, name and revision; HF_ENDPOINT and HF_TOKEN lead to a "
+                    "private hub",
                 ) from error
         else:
             folder = Folder(Path(found), model, Path(found).name)

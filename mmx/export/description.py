@@ -23,8 +23,8 @@ from mmx.runs.manifest import Manifest, RecordedWeights
 MODEL_FORMAT = 1
 """Of ``model.json``; readers refuse a larger one."""
 MEANING = {
-    "classes": "probability of each class; they sum to 1",
-    "multilabel": "probability of each label, each between 0 and 1",
+    "classes": "the probability of each class; they sum to 1",
+    "multilabel": "the probability of each label, each between 0 and 1",
     "regression": "the number, in the target's own unit",
 }
 

@@ -91,9 +91,10 @@ def find_hub_data(
         tables = [name for name in names if is_table(name)]
         place = Path(hub.snapshot_download(repository, allow_patterns=[*tables, *CARD], **given))
     except Exception as error:
+        why = str(error).splitlines()[0].removeprefix("Got: ")
         raise DataError(
-            f"{repository}: cannot be fetched: {str(error).splitlines()[0]}",
-            tip="check name and revision; HF_ENDPOINT and HF_TOKEN lead to a private hub",
+            f"{repository}: cannot be fetched: {why}",
+            tip="check network, name and revision; HF_ENDPOINT and HF_TOKEN lead to a private hub",
         ) from error
     check_fetched(place)
     (place / FETCHED).write_text(json.dumps(tables), encoding="utf-8")

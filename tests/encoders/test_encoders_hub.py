@@ -74,8 +74,9 @@ def test_a_damaged_download_is_refused_and_fetched_again(hub: Hub) -> None:
 def test_an_unreachable_hub_is_named(hub: Hub) -> None:
     hub.stop()
     said = hub.run(FIND.format(download=True))
-    assert said.startswith("refused: model=owner/tiny: cannot be fetched")
-    assert "HF_ENDPOINT" in said
+    assert said.startswith("refused: model=owner/tiny: cannot be fetched: ")
+    assert "Got:" not in said
+    assert "check network, name and revision; HF_ENDPOINT" in said
 
 
 TRAIN = """
