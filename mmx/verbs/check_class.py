@@ -5,16 +5,21 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 from mmx.config.build import BUILTIN_PACKAGES, locate
+from mmx.config.locate import find_options
+from mmx.config.part_packages import find_part_packages
 from mmx.contract import KINDS, PartKind, kind_of
 from mmx.contract.discovery import find_missing_members
 from mmx.contract.faults import describe_fault
 from mmx.errors import UsageError, closest
+from mmx.printable import shorten
+from mmx.untrusted import read_yaml
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ def read_name(given: str) -> NamedClass:
     Raises:
         UsageError: It names no class of a module.
     """
+    if "=" in given:
+        raise _option_error(given)
     path, colon, name = given.partition(":")
     if path.endswith(".py") or "/" in path or "\\" in path:
         module = path.removesuffix(".py").replace("\\", "/").strip("./").replace("/", ".")
@@ -57,11 +64,42 @@ def read_name(given: str) -> NamedClass:
     found = NamedClass(path, name) if colon else NamedClass(module, last)
     words = [*found.module.split("."), found.name]
     if not all(word.isidentifier() for word in words):
-        raise UsageError(
-            f"{given!r} names no class of a module",
-            tip="mmx check my_package.my_module:MyClass",
-        )
+        raise _name_error(given)
     return found
+
+
+def _option_error(given: str) -> UsageError:
+    """Return the error for ``group=option``, with the class that the option names."""
+    group, _, option = given.partition("=")
+    options = find_options(group)
+    near = option if option in options else closest(option, list(options))
+    if near is None:
+        return _name_error(given)
+    path = options[near]
+    target = read_yaml(path, dict).get("_target_")
+    kind = group.partition("/")[0] if "/" in group else path.parent.name  # target=digits: task
+    if not isinstance(target, str):
+        return _name_error(given)
+    if kind not in KINDS:
+        return UsageError(
+            f"{shorten(given)} is an option of a kind without a contract; the kinds that have one "
+            f"are {', '.join(KINDS)}"
+        )
+    module, _, name = target.rpartition(".")
+    # A task cannot be made without options, such as its name: those of its file are taken.
+    config = f" --config {shlex.quote(str(path))}" if kind == "task" else ""
+    meant = "" if near == option else f"; there is no {shorten(given)}, but {group}={near}"
+    return UsageError(
+        f"{shorten(given)} is an option, and a class is checked{meant}",
+        tip=f"mmx check {module}:{name}{config}",
+    )
+
+
+def _name_error(given: str) -> UsageError:
+    return UsageError(
+        f"{shorten(given)!r} names no class of a module",
+        tip="mmx check my_package.my_module:MyClass",
+    )
 
 
 def find_named(named: NamedClass, packages: Sequence[str]) -> tuple[PartKind, type]:
@@ -103,7 +141,10 @@ def _module_error(named: NamedClass, error: ModuleNotFoundError) -> UsageError:
         return UsageError(f"{named.module} cannot be imported: {describe_fault(error)}")
     parent, _, last = missing.rpartition(".")
     folder = importlib.import_module(parent).__path__ if parent else [str(Path.cwd())]
-    near = closest(last, [each.name for each in pkgutil.iter_modules(folder)])
+    known = [each.name for each in pkgutil.iter_modules(folder)]
+    if not parent:
+        known += [each.package for each in find_part_packages()]
+    near = closest(last, known)
     tip = f"run it in the folder that holds {named.package}, or put that on PYTHONPATH"
     if near:
         other = f"{parent}.{near}" if parent else near

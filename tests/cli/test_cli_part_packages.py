@@ -294,3 +294,48 @@ def test_another_version_is_said(install: Install) -> None:
     assert "part-one 1.0" in note
     assert "1.1" in note
     assert list(list_other_versions(Recorded("part-one", "1.1"))) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (
+            "fusion=mine",
+            "fusion=mine is an option, and a class is checked\n"
+            "  tip: mmx check part_one.fusions:Mine",
+        ),
+        (
+            "fusion=mime",
+            "fusion=mime is an option, and a class is checked; there is no fusion=mime, but "
+            "fusion=mine\n  tip: mmx check part_one.fusions:Mine",
+        ),
+        (
+            "part_ome.fusions:Mine",
+            "there is no module part_ome\n  tip: mmx check part_one.fusions:Mine",
+        ),
+        (
+            "fusion=",
+            "'fusion=' names no class of a module\n  tip: mmx check my_package.my_module:MyClass",
+        ),
+    ],
+)
+def test_the_class_of_an_option_is_told(
+    install: Install, mmx: Callable[..., Any], typed: str, message: str
+) -> None:
+    install("part_one", offer("part_one"))
+    said = mmx("check", typed)
+    assert (said.code, said.out, said.err) == (2, "", f"mmx: {message}\n")
+
+
+def test_the_class_of_a_task_is_told_with_its_file(mmx: Callable[..., Any]) -> None:
+    path = builtin_directory() / "task" / "digits.yaml"
+    said = mmx("check", "target=digits")
+    assert said.err.endswith(f"tip: mmx check mmx.tasks.digits:Digits --config {path}\n")
+
+
+def test_an_option_without_a_contract_is_told_so(mmx: Callable[..., Any]) -> None:
+    said = mmx("check", "optimizer=sgd")
+    assert said.code == 2
+    assert said.err.startswith(
+        "mmx: optimizer=sgd is an option of a kind without a contract; the kinds that have one are "
+    )
