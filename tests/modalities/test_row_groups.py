@@ -85,7 +85,7 @@ def test_in_training_the_short_rows_are_normalised_as_without_the_long_one(low_b
 
 def test_a_much_longer_sound_is_remarked(tmp_path):
     for name, count in (("a", 800), ("long", 160_000), ("empty", 0)):
-        soundfile.write(tmp_path / f"{name}.wav", np.zeros(count), 8000)
+        soundfile.write(tmp_path / f"{name}.wav", np.full(count, 0.1), 8000)  # not silent
     column = AudioColumn([*[tmp_path / "a.wav"] * 5, None, tmp_path / "long.wav"])
     audio = Audio(sample_rate=8000)
     (note,) = audio.remarks(column, range(7), audio.fit(column, range(7)))
