@@ -129,7 +129,7 @@ def _split_points(series: Sequence[Series]) -> tuple[list[float], list[float]]:
 
 def _make_horizontal(across: Sequence[float], title: str, *, whole: bool) -> Json:
     first, last = min(across, default=0.0), max(across, default=1.0)
-    axis: Json = {"tickCount": 6, "format": "~g"}
+    axis: Json = {"tickCount": 6, "format": "d" if whole else choose_number_format(first, last)}
     if whole and last - first < FEW_STEPS:  # with so few, Vega would put ticks between them
         axis["values"] = list(range(math.ceil(first), math.floor(last) + 1))
     return {
@@ -147,9 +147,14 @@ def _make_vertical(low: float, high: float) -> Json:
         "type": "quantitative",
         "title": None,
         "scale": {"domain": [low, high], "nice": False, "zero": False},
-        # 1.5k instead of 1.5e+3
-        "axis": {"tickCount": 5, "format": "~s" if max(-low, high) >= 1000 else "~g"},
+        "axis": {"tickCount": 5, "format": choose_number_format(low, high)},
     }
+
+
+def choose_number_format(low: float, high: float) -> str:
+    """Return the format of an axis's numbers: 1.5k and 160, instead of 1.5e+3 and 1.6e+2."""
+    largest = max(-low, high)
+    return "~s" if largest >= 1000 else "~f" if largest >= 10 else "~g"
 
 
 def _draw_line(series: Series, label: float, x: str, marked: str) -> list[Json]:

@@ -111,7 +111,11 @@ def _draw_front(found: ManyRuns, target: str) -> Chart | None:
     x["scale"], x["axis"] = {"zero": True, "nice": True}, {"tickCount": 6, "grid": True}
     y: Json = {"field": "y", "type": "quantitative", "title": None}
     y["scale"] = {"zero": False, "nice": True, "padding": 12}
-    y["axis"] = {"tickCount": 5, "format": "~g"}
+    heights = [float(str(each["y"])) for each in values]
+    y["axis"] = {
+        "tickCount": 5,
+        "format": chart_specs.choose_number_format(min(heights), max(heights)),
+    }
     colour = {"condition": {"test": "datum.best", "value": COLOURS[0]}, "value": PLAIN}
     told = [{"field": "row", "title": " "}, {"field": "about", "title": "value"}]
     step = {"type": "line", "interpolate": "step-after", "color": COLOURS[1], "strokeWidth": 1.5}

@@ -7,7 +7,7 @@ colour-blind readers tell apart. Bars and words say the sign in another way too.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,14 +83,42 @@ class ShownMap:
     notes: tuple[str, ...] = ()
 
 
-def show_map(given: ExplainedInput, method: str, title: str) -> ShownMap:
-    """Return what a page shows of one method for one input."""
+def find_largest(inputs: Iterable[ExplainedInput], method: str) -> float:
+    """Return the absolute number whose bar has full length: the largest of a row's named parts."""
+    found = [
+        float(np.abs(each.maps[method].values).max(initial=0.0))
+        for each in inputs
+        if _has_bars(each, method)
+    ]
+    return max(found, default=0.0) or 1.0
+
+
+def _has_bars(given: ExplainedInput, method: str) -> bool:
+    """Return whether a method's numbers for an input are shown as bars with names."""
+    if method not in given.maps or given.names is None:
+        return False
+    values = given.maps[method].values
+    in_words = given.in_order and len(given.names) == len(values)
+    return not in_words and len(given.names) == values.size
+
+
+def show_map(
+    given: ExplainedInput, method: str, title: str, largest: float | None = None
+) -> ShownMap:
+    """Return what a page shows of one method for one input.
+
+    Args:
+        given: The input.
+        method: One of its methods.
+        title: What the page calls the method.
+        largest: The absolute number whose bar has full length; None for that of this input.
+    """
     found = given.maps[method]
     notes = tuple(filter(None, (describe_completeness(found), found.note)))
     if given.in_order and given.names is not None and len(given.names) == len(found.values):
         return ShownMap(method, title, words=_show_words(found, given.names), notes=notes)
-    if given.names is not None and len(given.names) == found.values.size:
-        bars = _show_bars(found, given.names)
+    if given.names is not None and _has_bars(given, method):
+        bars = _show_bars(found, given.names, largest or find_largest([given], method))
         left = found.values.size - len(bars)
         return ShownMap(method, title, bars=bars, left_out=left, notes=notes)
     pictures = _draw(given, found)
@@ -197,9 +225,8 @@ def _join_sub_word(name: str) -> str:
     return name.replace("\u0120", "").replace("\u2581", "").replace("</w>", "")
 
 
-def _show_bars(found: Attribution, names: Sequence[Named]) -> tuple[Bar, ...]:
+def _show_bars(found: Attribution, names: Sequence[Named], largest: float) -> tuple[Bar, ...]:
     values = found.values.reshape(-1)
-    largest = float(np.abs(values).max(initial=0.0)) or 1.0
     order: Any = np.argsort(-np.abs(values), kind="stable")[:BARS]
     return tuple(
         Bar(

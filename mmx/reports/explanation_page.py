@@ -16,7 +16,7 @@ from mmx.modalities.image import find_decoding
 from mmx.printable import printable, shorten
 from mmx.reports.chart_specs import MeasuredRow, draw_bars, format_number
 from mmx.reports.explanation import Explanation
-from mmx.reports.explanation_media import SIDE, Bar, ShownMap, show_map
+from mmx.reports.explanation_media import SIDE, Bar, ShownMap, find_largest, show_map
 from mmx.reports.page import Chart, Grid, render_page
 from mmx.reports.samples import SOUND_BYTES, Sample, Showing, show_row
 from mmx.tasks import TaskData
@@ -225,8 +225,9 @@ def _show_row(
     other = f" · explained: {explained}" if explained not in (answer, "the number") else ""
     order = list(found.shares.values)
     inputs = sorted(row.inputs, key=lambda each: order.index(each.name))
-    said = f"Answer {_quote(answer)}"
-    title = f"{said}, which is right" if chosen.right else f"{said}, true is {_quote(truth)}"
+    quote = str if found.target.kind == "regression" else _quote
+    said = f"Answer {quote(answer)}" if answer else "Answer: no label"
+    title = f"{said}, which is right" if chosen.right else f"{said}, true is {quote(truth)}"
     return ShownRow(
         title=printable(title),
         about=printable(f"row {chosen.row + 1} · {sure}{other}"),
@@ -276,7 +277,11 @@ def _show_input(
     sample: Sample | None = show_row(data.columns[given.name], data, row.chosen.row, how)
     if given.modality == "tabular" or (given.in_order and given.maps):
         sample = None  # its cells or words are shown with what they contribute
-    maps = tuple(show_map(given, name, METHODS[name].title) for name in given.maps)
+    # Numbers of one method for one answer can be compared, so that a row's bars have one scale.
+    maps = tuple(
+        show_map(given, name, METHODS[name].title, find_largest(row.inputs, name))
+        for name in given.maps
+    )
     return ShownInput(
         printable(given.name),
         sample,
@@ -307,7 +312,11 @@ def _list_methods(found: Explanation) -> list[Note]:
         for name, why in each.misfits.items():
             text = f"{METHODS[name].title} is not used for {printable(each.name)}: {why}."
             misfits.setdefault(text)
-    notes += [Note("Not used", text) for text in misfits]
+    if misfits:
+        notes.append(Note("Not used", " ".join(misfits)))
+    if found.target.kind == "regression":
+        unit = f"{found.target.std:.4g}"
+        notes.append(Note("Units", UNITS.format(unit=unit)))
     shares = (
         "A Shapley value is what an input adds to the metric, as the mean over "
         + ("all orders" if len(found.shares.values) <= ALL_SUBSETS else f"{ORDERS} orders")
@@ -320,4 +329,8 @@ def _list_methods(found: Explanation) -> list[Note]:
 CAUTION = (
     "An explanation is of the model, not of the world: what speaks for an answer need not cause "
     "what is true. Everything is computed in float32 and evaluation mode, one row at a time."
+)
+UNITS = (
+    "Answers are in the task's own unit. What parts add to the output is in standard deviations of "
+    "the training numbers: 1 stands for {unit}."
 )

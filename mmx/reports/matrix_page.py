@@ -63,7 +63,7 @@ def _say(found: TransferMatrix) -> list[str]:
     if len(without) < 2:
         return lines
     count = f"{len(without)} of {len(found.matrices)} settings"
-    said = f"negative transfer with {count}: {NO_NEGATIVE}"
+    said = f"negative transfer: {NO_NEGATIVE} with {count}"
     return [said, *(line for line in lines if line not in without)]
 
 

@@ -13,7 +13,14 @@ from pathlib import Path
 from mmx.csv_text import format_csv
 from mmx.errors import RunError
 from mmx.metrics import find_bounds
-from mmx.reports.chart_specs import MeasuredRow, draw_bars
+from mmx.reports.chart_specs import (
+    MeasuredRow,
+    Series,
+    draw_bars,
+    draw_curves,
+    find_ends,
+    pick_colour,
+)
 from mmx.reports.group_line import GroupMean, describe_cut
 from mmx.reports.page import Chart, Grid, render_page
 from mmx.reports.run_groups import FinishedRun, RunGroup
@@ -72,7 +79,7 @@ class OverSeeds:
         every = list(self.overall)
         kept = [k for k in range(1, len(every[0])) if len({key[k] for key in every}) > 1]
         return {
-            " ".join(key[k] for k in kept if key[k]) or key[-1]: means
+            " ".join(_shorten(self.suite, key)[k] for k in kept if key[k]) or key[-1]: means
             for key, means in self.overall.items()
         }
 
@@ -86,6 +93,13 @@ class OverSeeds:
         """Its settings, and how many runs it has."""
         count = len(self.group.runs)
         return f"{self.name} ({count} {'run' if count == 1 else 'runs'})"
+
+
+def _shorten(suite: str, condition: Condition) -> Condition:
+    """Return a condition for people: a strength has three digits."""
+    if suite != "noise":
+        return condition
+    return (*condition[:-1], f"{float(condition[-1]):.3g}")
 
 
 def collect_over_seeds(suite: str, group: RunGroup) -> OverSeeds:
@@ -152,7 +166,7 @@ def write_over_seeds(suite: str, found: Sequence[OverSeeds], folder: Path, sweep
         suite=TITLES[suite],
         split=next(iter(found[0].means))[0],
         answer=describe_differences(suite, found),
-        charts=[_draw(suite, each) for each in found[:MOST_DRAWN]],
+        charts=_draw_all(suite, found[:MOST_DRAWN]),
         grids=[make_means_grid(suite, each) for each in found],
     )
     path = folder / f"{suite}.html"
@@ -163,7 +177,10 @@ def write_over_seeds(suite: str, found: Sequence[OverSeeds], folder: Path, sweep
 def make_means_grid(suite: str, found: OverSeeds) -> Grid:
     """Return the means of a group as a table for people."""
     rows = tuple(
-        (*condition[1:], *(format_mean_interval(name, means[name]) for name in found.metrics))
+        (
+            *_shorten(suite, condition)[1:],
+            *(format_mean_interval(name, means[name]) for name in found.metrics),
+        )
         for condition, means in found.means.items()
     )
     return Grid(found.title, (*CONDITIONS[suite][1:], *found.metrics), rows)
@@ -194,6 +211,10 @@ def describe_differences(suite: str, found: Sequence[OverSeeds]) -> list[str]:
 
 def _describe_span(suite: str, name: str, values: Mapping[str, GroupMean]) -> str:
     """Return the least and the largest number, and under what conditions they were measured."""
+    if len(values) == 1:
+        ((only, mean),) = values.items()
+        said = _format_in_sentence(suite, name, mean)
+        return f"{_name_number(suite, name)} {said} ({only})"
     low, *_, high = sorted(values, key=lambda key: values[key].value)
     least, most = (_format_in_sentence(suite, name, values[key]) for key in (low, high))
     return f"{_name_number(suite, name)} from {least} ({low}) to {most} ({high})"
@@ -212,7 +233,39 @@ def _format_in_sentence(suite: str, name: str, mean: GroupMean) -> str:
     return sign + format_mean_interval(name, mean)
 
 
-def _draw(suite: str, found: OverSeeds) -> Chart:
+def _draw_all(suite: str, found: Sequence[OverSeeds]) -> list[Chart]:
+    """Return the charts of groups: curves of noise, all on one scale, and bars of other suites."""
+    if suite != "noise":
+        return [_draw_bars(suite, each) for each in found]
+    values = [means[each.metrics[0]].value for each in found for means in each.means.values()]
+    within = find_ends([value for value in values if math.isfinite(value)])
+    return [chart for each in found for chart in _draw_curves(each, within)]
+
+
+def _draw_curves(found: OverSeeds, within: tuple[float, float]) -> list[Chart]:
+    """Return a chart for each modality, with a line for each noise over its strength."""
+    name, charts = found.metrics[0], []
+    curves: dict[str, dict[str, list[tuple[float, GroupMean]]]] = {}
+    for (_, modality, noise, strength), means in found.means.items():
+        points = curves.setdefault(modality, {}).setdefault(noise, [])
+        points.append((float(strength), means[name]))
+    for modality, own in curves.items():
+        series, rows = [], list[tuple[str, ...]]()
+        for place, (noise, points) in enumerate(own.items()):
+            heaviest = max(strength for strength, _ in points) or 1.0
+            line = [(strength / heaviest, mean.value) for strength, mean in points]
+            series.append(Series(noise, line, *pick_colour(place)))
+            rows += [(noise, f"{x:.3g}", format_mean_interval(name, mean)) for x, mean in points]
+        title = f"{found.name}: {name} with noise on {modality}"
+        spec = draw_curves(
+            series, x="strength, in parts of the heaviest", whole=False, within=within
+        )
+        charts.append(Chart(title, spec, Grid(title, ("noise", "strength", name), tuple(rows)),
+                            small=True))  # fmt: skip
+    return charts
+
+
+def _draw_bars(suite: str, found: OverSeeds) -> Chart:
     name = found.metrics[0]
     shown = {key: means[name] for key, means in found.named.items()}
     signed = suite == "importance"

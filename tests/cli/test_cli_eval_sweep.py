@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,9 @@ def test_means_and_intervals_are_those_over_the_runs(
             assert float(line["half_width"]) == pytest.approx(half, abs=1e-12)
     page = (sweep / "eval" / f"{suite}.html").read_text(encoding="utf-8")
     assert "fusion=late_mean (3 runs)" in page
+    if suite == "noise":
+        assert "fusion=late_mean: accuracy with noise on " in page  # curves, in place of bars
+        assert re.search(r"<td>\d[\d.]{5,}</td>", page) is None  # strengths have three digits
 
 
 @pytest.mark.parametrize(

@@ -238,7 +238,7 @@ def test_settings_of_one_source_are_told_apart_on_a_page(
     assert settings == [[f"fusion={name}", "a"] for name in rows]
     assert page.text.count("none that is clear") == 1
     assert "None of 3 transfers gains clearly, none loses clearly" in page.text
-    assert "negative transfer with 3 of 3 settings: none that is clear" in page.text
+    assert "negative transfer: none that is clear with 3 of 3 settings" in page.text
     for width, dark in ((1200, False), (400, True)):
         shown = browser.open(file, width=width, dark=dark)
         assert shown.errors == shown.requests == []

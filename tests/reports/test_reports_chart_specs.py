@@ -87,7 +87,9 @@ def test_names_of_columns_do_not_cover_each_other(columns: list[str], angle: int
     assert spec["encoding"]["x"]["axis"]["labelAngle"] == angle
 
 
-@pytest.mark.parametrize(("last", "form"), [(0.2, "~g"), (900.0, "~g"), (1500.0, "~s")])
+@pytest.mark.parametrize(
+    ("last", "form"), [(0.2, "~g"), (9.0, "~g"), (160.0, "~f"), (900.0, "~f"), (1500.0, "~s")]
+)
 def test_large_values_have_no_exponents_on_their_axis(last: float, form: str) -> None:
     lines = [chart_specs.Series("target", [(1, 0.1), (2, last)], "blue")]
     spec = chart_specs.draw_curves(lines, x="epoch")
