@@ -217,6 +217,10 @@ def test_the_page_in_a_browser(start, asked, predicted, tmp_path):
                 browser.emulate(dark=dark)
                 browser.shoot(Path(kept) / f"serve_{name}.png")
         assert browser.find_wide() == []
+        first = "document.querySelector('#chances tr')"
+        browser.evaluate(f"{first}.cells[0].textContent = 'a label of some words '.repeat(4)")
+        assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert browser.evaluate(f"{first}.cells[1].clientWidth") > 90  # room for the bars
         line = predicted[row]
         assert {name: float(text) for name, text in cells} == {
             name[2:-1]: pytest.approx(float(text), abs=6e-4)
