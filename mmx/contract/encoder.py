@@ -34,6 +34,7 @@ from mmx.contract.modules import (
 )
 from mmx.contract.options import has_sound_options
 from mmx.encoders import Encoder
+from mmx.encoders.narrow_convolutions import guard_narrow_convolutions
 from mmx.modalities import Features, Spec
 
 LOOSE = 3000.0
@@ -65,9 +66,9 @@ class EncoderSubject(ModuleSubject[Encoder, EncoderInputs, Features]):
         return cls(part, part.make, SPECS[find_spec(part.kind)])
 
     def build(self, seed: int = 1) -> Encoder:
-        """Return an instance whose weights are drawn from a seed."""
+        """Return an instance whose weights are drawn from a seed, guarded as in a model."""
         torch.manual_seed(seed)
-        return self.make(self.spec)
+        return guard_narrow_convolutions(self.make(self.spec))
 
     def make_inputs(self, seed: int | None = None) -> EncoderInputs:
         """Return random inputs of the spec."""

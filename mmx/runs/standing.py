@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmx.errors import MmxError, RunError
-from mmx.json_object import Json
 from mmx.metrics import USUAL_NAMES
 from mmx.runs.directory import NAME_DIGITS, RunDirectory
 from mmx.runs.file_states import FileState, are_settled, read_states
 from mmx.runs.identity import Identity, find_differences, join_differences
 from mmx.runs.manifest import Manifest
 from mmx.runs.summary import Summary, find_missing
+from mmx.runs.sweep_row import Cell
 
 UNFINISHED = ("pending", "interrupted", "killed")
 """States in which a run can be resumed."""
@@ -168,10 +168,10 @@ def _find_damaged_file(directory: RunDirectory) -> str:
     return ""
 
 
-def read_numbers(summary: Summary) -> Json:
+def read_numbers(summary: Summary) -> dict[str, Cell]:
     """Return what a sweep shows of a finished run."""
     target, transfer = summary.target.metrics, summary.transfer
-    found = {
+    found: dict[str, Cell] = {
         "source": summary.source.task,
         "target": summary.target.task,
         "transfer": transfer.mode if transfer.auto is None else "auto",
