@@ -159,7 +159,8 @@ def draw_means(answer: TargetAnswer, *, several: bool) -> list[Chart]:
 
 def _spread(group: SweepGroup, metric: str) -> tuple[float, float] | None:
     """Return the lowest and the highest run of a group; None of one run."""
-    values = [row.find_number(f"test.{metric}") or 0.0 for row in group.rows]
+    found = [row.find_number(f"test.{metric}") for row in group.rows]
+    values = [value for value in found if value is not None]
     return (min(values), max(values)) if len(values) > 1 else None
 
 
