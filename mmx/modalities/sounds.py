@@ -219,10 +219,12 @@ def _find_damage(sound: _Sound, read: int, size: int) -> str | None:
 
 
 def _find_left_out(source: FileOrBytes, size: int) -> str | None:
-    """Return that a header counts fewer samples than the file has, or None."""
+    """Return that a header counts fewer samples than the file has, or more, or None."""
     content = source.read_bytes() if isinstance(source, Member) else source
     with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
         left = count_left_out(file)
+    if left < 0:
+        return f"it is cut off: its header counts {-left} bytes more than the file's {size}"
     if left <= TRAILING:
         return None
     return f"its header leaves out {left} of the file's {size} bytes"

@@ -94,3 +94,62 @@ def test_an_open_number_of_samples_leaves_nothing_out():
     for counted in (0, 0xFFFFFFFF):
         assert count_left_out(io.BytesIO(make(counted=counted))) == 0
     assert len(read_sound(make(counted=0xFFFFFFFF), 0)[0]) == len(SAMPLES)
+
+
+HEADERS = {
+    "RF64": ("<Q", lambda content: content.index(b"ds64") + 16),
+    "AU": (">I", lambda content: 8),
+    "CAF": (">q", lambda content: content.index(b"data") + 4),
+}
+"""Format to the layout and place of the number of bytes that its header counts."""
+
+
+def make_other(form: str, more: int) -> bytes:
+    """Return a sound whose header counts so many bytes more than there are."""
+    layout, find = HEADERS[form]
+    content = bytearray(make(form))
+    (own,) = struct.unpack_from(layout, content, find(content))
+    struct.pack_into(layout, content, find(content), own + more)
+    return bytes(content)
+
+
+@pytest.mark.parametrize("form", HEADERS)
+def test_other_headers_that_count_too_few_samples_are_refused(form):
+    content = make_other(form, -2000)
+    assert count_left_out(io.BytesIO(content)) == 2000
+    with pytest.raises(DataError) as error:
+        read_sound(content, 0)
+    check_error(error.value, "row 1", f"leaves out 2000 of the file's {len(content)} bytes")
+
+
+@pytest.mark.parametrize("form", HEADERS)
+def test_other_headers_that_count_too_many_samples_are_refused(form):
+    content = make_other(form, 2000)
+    assert count_left_out(io.BytesIO(content)) == -2000
+    with pytest.raises(DataError, match="it is cut off"):
+        read_sound(content, 0)
+
+
+def test_rf64_that_ends_early_is_refused():
+    content = make("RF64")[:-2026]
+    with pytest.raises(DataError) as error:
+        read_sound(content, 0)
+    cut = f"it is cut off: its header counts 2026 bytes more than the file's {len(content)}"
+    check_error(error.value, "row 1", cut)
+
+
+@pytest.mark.parametrize("form", HEADERS)
+@pytest.mark.parametrize("behind", [b"", b"\0" * 3000, b"TAG" + b" " * 125])
+def test_tags_and_zeros_may_follow_other_formats(form, behind):
+    samples, _ = read_sound(make(form) + behind, 0)
+    np.testing.assert_allclose(samples[: len(SAMPLES)], SAMPLES, atol=2**-15)
+
+
+@pytest.mark.parametrize(
+    ("form", "counted"), [("RF64", 0), ("RF64", 2**64 - 1), ("AU", 2**32 - 1), ("CAF", -1)]
+)
+def test_other_open_numbers_of_samples_leave_nothing_out(form, counted):
+    layout, find = HEADERS[form]
+    content = bytearray(make(form))
+    struct.pack_into(layout, content, find(content), counted)
+    assert count_left_out(io.BytesIO(content)) == 0
