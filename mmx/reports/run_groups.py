@@ -19,6 +19,7 @@ from mmx.runs.draw import Draw, count_folds
 from mmx.runs.essence import essence_with_weights
 from mmx.runs.index_cache import CellValue
 from mmx.runs.index_entry import list_run_names
+from mmx.runs.recorded import advise_anew
 from mmx.runs.selection import find_fact
 from mmx.runs.summary import Summary
 from mmx.runs.variation import Variant, format_varied, label_variants, list_varied
@@ -135,15 +136,15 @@ def _read_every(words: Sequence[str], left_out: list[str] | None) -> list[Finish
         except RunError as error:
             if left_out is None or directory.path.resolve() in named:
                 raise
-            left_out.append(note_damaged(error))
+            left_out.append(note_damaged(error, directory.path))
         else:
             every += [] if run is None else [run]
     return every
 
 
-def note_damaged(error: RunError) -> str:
-    """Return the note on a damaged run that is left out."""
-    return f"left out: {error.message}" + (f"; {error.tip}" if error.tip else "")
+def note_damaged(error: RunError, run: Path) -> str:
+    """Return the note on a damaged run that is left out, with what to type."""
+    return f"left out: {error.message}; {error.tip or advise_anew(run)}"
 
 
 def _explain_none(
@@ -194,9 +195,12 @@ def find_unfinished(
 
     def is_unfinished(directory: RunDirectory) -> bool:
         try:
-            return not directory.summary()
+            if directory.summary():
+                return False
+            directory.require_undamaged()
         except RunError:
             return False
+        return True
 
     return [
         directory

@@ -60,7 +60,7 @@ def _find_damage(run: RunDirectory) -> str:
     try:
         run.require_undamaged()
     except RunError as error:
-        return note_damaged(error)
+        return note_damaged(error, run.path)
     return ""
 
 

@@ -23,7 +23,7 @@ from mmx.errors import DamagedFileError, UnreadableFileError
 from mmx.json_object import Json
 from mmx.runs.atomic import write_text
 from mmx.runs.digests import SEAL, is_intact, looks_sealed, seal_text
-from mmx.untrusted import open_regular, parse_json, read_json, read_text
+from mmx.untrusted import open_regular, parse_json, read_json, read_text, read_yaml
 
 FILE = "digests.json"
 MARK = "digests"
@@ -248,10 +248,24 @@ def _check(run: Path, name: str, found: Entry) -> None:
 
 def _damage_error(run: Path, name: str, why: str) -> DamagedFileError:
     """Return an error that says how to compute the numbers again."""
-    typed, where = str(run), "in a new run"
     # A reproduction compares itself with these files, so only the config is passed to it.
     if name in (CONFIG, MANIFEST, FILE, "summary.json"):
-        typed = str(run / CONFIG)
-        where = "with the config as it is now, in a new run" if name == CONFIG else where
-    tip = f"mmx reproduce {shlex.quote(typed)}   ({where})"
+        where = "with the config as it is now, in a new run" if name == CONFIG else "in a new run"
+        tip = advise_anew(run, where)
+    else:
+        tip = f"mmx reproduce {shlex.quote(str(run))}   (in a new run)"
     return DamagedFileError(f"{run / name} {why}", tip=tip)
+
+
+def advise_anew(run: Path, where: str = "in a new run") -> str:
+    """Return what to type to compute a run again from its config alone, or to be rid of it.
+
+    Args:
+        run: The directory.
+        where: What to say of it.
+    """
+    try:
+        read_yaml(run / CONFIG, dict)
+    except UnreadableFileError:
+        return f"mmx rm {shlex.quote(str(run))}   (its config cannot be read)"
+    return f"mmx reproduce {shlex.quote(str(run / CONFIG))}   ({where})"

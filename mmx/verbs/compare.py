@@ -41,6 +41,7 @@ from mmx.terminal import Console
 from mmx.untrusted import unusable_path
 from mmx.verbs.arguments import Parser
 from mmx.verbs.compare_many import print_many
+from mmx.verbs.left_out import telling_left_out
 from mmx.verbs.run_words import read_keys, read_run_word
 
 SUMMARY = "say how runs differ: two in all numbers, many as one table"
@@ -162,20 +163,20 @@ def _compare_groups(console: Console, sweep: Path, *, most: int | None) -> None:
         most: Comparisons that are shown at most; None for all.
     """
     damaged: list[str] = []
-    sides, left_out = keep_common_draws(read_groups(sweep, damaged))
-    head, *lines = compare_sides(sides)
+    with telling_left_out(damaged):
+        sides, left_out = keep_common_draws(read_groups(sweep, damaged))
+        head, *lines = compare_sides(sides)
     try:
         print_many([str(sweep)], [])
     except MmxError:  # such as runs without a test metric in common, which have no table
         pass
     else:
-        damaged.clear()  # which the table has named
         print()
     _say_lines(console, [head, *lines[:most]])
     if len(lines) > len(lines[:most]):
         command = shlex.join(["mmx", "compare", str(sweep), "--all"])
         _say_lines(console, [f"… and {len(lines) - len(lines[:most])} more: {command}"])
-    _say_lines(console, list(filter(None, [left_out, *damaged])))
+    _say_lines(console, [left_out] if left_out else [])
 
 
 def _compare_paired(before: RunDirectory, after: RunDirectory) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from mmx.errors import UsageError
 from mmx.reports.compare_page import render_comparison
 from mmx.reports.latex import explain_unknown_letters
-from mmx.reports.many_runs import compare_many
+from mmx.reports.many_runs import ManyRuns, compare_many
 from mmx.reports.many_runs_figure import draw_figure, require_figure_path
 from mmx.reports.many_runs_latex import format_latex
 from mmx.reports.many_runs_table import Format, format_many
@@ -18,6 +18,7 @@ from mmx.reports.run_groups import FinishedRun, drop_repeated, find_runs, group_
 from mmx.runs.conditions import parse_condition
 from mmx.runs.variation import DRAWS, join_keys
 from mmx.stage_id import Role
+from mmx.verbs.left_out import tell_left_out, telling_left_out
 
 
 def print_many(
@@ -42,6 +43,30 @@ def print_many(
     if figure is not None:
         require_figure_path(figure)
     notes: list[str] = []
+    with telling_left_out(notes):
+        many = _compare(words, conditions, by, metric, notes)
+    if form == "csv":  # the one format that holds the table alone
+        tell_left_out(notes)
+    if form == "html":
+        text = render_comparison(many)
+    else:
+        text = format_latex(many) if form == "latex" else format_many(many, form)
+    print(text, end="")
+    if form == "latex" and (unknown := explain_unknown_letters(text)):
+        print(f"note: {unknown}", file=sys.stderr)
+    if figure is not None:
+        draw_figure(many, figure)
+        print(f"figure: {figure}", file=sys.stderr)
+
+
+def _compare(
+    words: Sequence[str],
+    conditions: Sequence[str],
+    by: Sequence[str],
+    metric: str | None,
+    notes: list[str],
+) -> ManyRuns:
+    """Return the comparison; ``notes`` receives which runs are left out of it."""
     found = find_runs(words, [parse_condition(each) for each in conditions], left_out=notes)
     runs, repeated = drop_repeated(found)
     notes += [repeated] if repeated else []
@@ -53,17 +78,7 @@ def print_many(
             tip=_advise_key(words, conditions, runs),
         )
     keys = ["--by", ",".join(by)] if by else []
-    many = compare_many(groups, metric, notes=notes, words=[*words, *conditions, *keys])
-    if form == "html":
-        text = render_comparison(many)
-    else:
-        text = format_latex(many) if form == "latex" else format_many(many, form)
-    print(text, end="")
-    if form == "latex" and (unknown := explain_unknown_letters(text)):
-        print(f"note: {unknown}", file=sys.stderr)
-    if figure is not None:
-        draw_figure(many, figure)
-        print(f"figure: {figure}", file=sys.stderr)
+    return compare_many(groups, metric, notes=notes, words=[*words, *conditions, *keys])
 
 
 def _advise_key(

@@ -21,6 +21,7 @@ from mmx.reports.suites_over_seeds import (
 from mmx.runs.directory import RunDirectory
 from mmx.stage_id import Role
 from mmx.terminal import Console
+from mmx.verbs.left_out import telling_left_out
 
 
 def holds_runs_of_sweep(path: Path) -> bool:
@@ -66,7 +67,8 @@ def evaluate_sweep(
         RunError: It has no finished run, or one cannot be measured.
     """
     notes: list[str] = []
-    runs, repeated = drop_repeated(find_runs([str(sweep)], left_out=notes))
+    with telling_left_out(notes):
+        runs, repeated = drop_repeated(find_runs([str(sweep)], left_out=notes))
     for note in filter(None, [*notes, repeated]):
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
     for place, run in enumerate(runs, 1):

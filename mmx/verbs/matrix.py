@@ -47,6 +47,7 @@ from mmx.runs.task_names import find_task_name
 from mmx.stage_id import TASK_ROLES, Role
 from mmx.untrusted import unusable_path
 from mmx.verbs.arguments import Parser, list_allowed_packages
+from mmx.verbs.left_out import tell_left_out, telling_left_out
 from mmx.verbs.train_line import CommandLine
 
 if TYPE_CHECKING:
@@ -82,7 +83,11 @@ def main(arguments: Sequence[str]) -> int:
     places = [word for word in given.words if _is_place(word)]
     if places:
         others = [word for word in given.words if word not in places]
-        found, code = _read(places, others, given.metric), 0
+        notes: list[str] = []
+        with telling_left_out(notes):
+            found, code = _read(places, others, given.metric, notes), 0
+        if given.format == "csv":  # the one format that holds the table alone
+            tell_left_out(notes)
     else:
         found, code = _run(given, ["mmx", "matrix", *arguments])
     html = given.format == "html"
@@ -121,13 +126,14 @@ def _is_place(word: str) -> bool:
     return not looks_like_condition(word) or (unusable_path(word) is None and Path(word).exists())
 
 
-def _read(places: Sequence[str], words: Sequence[str], metric: str | None) -> TransferMatrix:
-    """Return the matrix of runs that exist."""
+def _read(
+    places: Sequence[str], words: Sequence[str], metric: str | None, notes: list[str]
+) -> TransferMatrix:
+    """Return the matrix of runs that exist; ``notes`` receives which are left out of it."""
     for place in places:
         if reason := unusable_path(place):
             raise UsageError(f"{shorten(place)} {reason}", tip="mmx matrix outputs")
     conditions = [parse_condition(word) for word in words]
-    notes: list[str] = []
     runs, repeated = drop_repeated(find_runs(places, conditions, left_out=notes))
     done = {run.directory.manifest().fingerprint for run in runs}
     unfinished = [

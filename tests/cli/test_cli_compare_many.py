@@ -255,11 +255,46 @@ def test_a_damaged_run_of_a_folder_is_left_out_and_named(outputs, tmp_path, caps
     found = json.loads(compare(capsys, tmp_path / place, "target=t0", "--format", "json"))
     assert sorted(len(each["runs"]) for each in found["groups"]) == [2, 3, 3]
     (note,) = [note for note in found["notes"] if note.startswith("left out: ")]
-    assert note.endswith("t0-gmu-1/summary.json is not JSON (line 1: Expecting ',' delimiter)")
+    why = "t0-gmu-1/summary.json is not JSON (line 1: Expecting ',' delimiter)"
+    assert note.endswith(f"{why}; mmx reproduce {damaged}/config.yaml   (in a new run)")
     assert main(["matrix", str(tmp_path), "--format", "json"]) == 1  # no run has a source
-    assert "t0-gmu-1" not in capsys.readouterr().err
+    told, refusal = capsys.readouterr().err.split("\n", 1)
+    assert told == f"note: {note}"
+    assert "t0-gmu-1" not in refusal
     assert main(["compare", str(damaged), str(tmp_path / "runs" / "t0-gated-1")]) == 1
     assert "t0-gmu-1" in capsys.readouterr().err
+
+
+def test_damaged_runs_are_named_where_the_table_or_a_refusal_does_not(outputs, tmp_path, capsys):
+    shutil.copytree(outputs / "runs", tmp_path / "runs")
+    damaged = tmp_path / "runs" / "t0-gmu-1"
+    (damaged / "summary.json").write_text("")
+    assert main(["compare", str(tmp_path), "target=t0", "--by", "fusion", "--format", "csv"]) == 0
+    told = capsys.readouterr()
+    assert told.err.startswith(f"note: left out: {damaged}/summary.json is not JSON")
+    assert "left out" not in told.out
+    assert main(["compare", str(tmp_path), "fusion=gmu", "target=t0", "--by", "fusion"]) == 2
+    note, refusal = capsys.readouterr().err.split("\n", 1)
+    assert note.startswith(f"note: left out: {damaged}/summary.json is not JSON")
+    assert "the 2 finished runs are one group" in refusal
+    for each in (tmp_path / "runs").iterdir():
+        (each / "summary.json").write_text("")
+    assert main(["compare", str(tmp_path)]) == 1
+    *notes, refusal, _ = capsys.readouterr().err.splitlines()
+    assert len(notes) == len(list((tmp_path / "runs").iterdir()))
+    assert "there are no finished runs" in refusal
+
+
+def test_a_run_whose_config_cannot_be_read_is_to_be_removed(outputs, tmp_path, capsys):
+    shutil.copytree(outputs / "runs", tmp_path / "runs")
+    damaged = tmp_path / "runs" / "t0-gmu-1"
+    (damaged / "config.yaml").write_text("target: {name")
+    found = json.loads(compare(capsys, tmp_path, "target=t0", "--format", "json"))
+    (note,) = [note for note in found["notes"] if note.startswith("left out: ")]
+    typed = f"mmx rm {damaged}"
+    assert note.endswith(f"; {typed}   (its config cannot be read)")
+    assert main([*typed.split()[1:], "--yes"]) == 0
+    assert not damaged.exists()
 
 
 def test_where_data_lies_makes_no_group(tmp_path, capsys):

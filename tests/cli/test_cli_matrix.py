@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -176,6 +177,21 @@ def test_csv_has_a_line_for_each_pair(outputs: Path, capsys: Capture) -> None:
     assert one["verdict"] == "negative transfer: the source hurts"
     assert float(one["gain"]) == pytest.approx(-0.2)
     assert "mark" not in one
+
+
+def test_damaged_runs_are_named_beside_a_csv_and_stop_nothing(
+    outputs: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    shutil.copytree(outputs / "runs", tmp_path / "runs")
+    places = [
+        path for path in (tmp_path / "runs").iterdir() if not (path / "summary.json").exists()
+    ]
+    (places[0] / "manifest.json").write_text("{")  # of a run that is not done
+    capsys.readouterr()
+    assert main(["matrix", str(tmp_path), "--format", "csv"]) == 0
+    told = capsys.readouterr()
+    assert told.err.startswith(f"note: left out: {places[0]}/manifest.json is not what mmx wrote")
+    assert "left out" not in told.out
 
 
 def test_runs_of_other_settings_make_a_matrix_each(tmp_path: Path, capsys: Capture) -> None:
